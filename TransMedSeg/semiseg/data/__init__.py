@@ -1,0 +1,1 @@
+"""Volumes, their geometry, and the way from files to batches."""

@@ -1,0 +1,71 @@
+"""The networks by name. A new network is one file and one line here."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ..errors import InputError
+from .unet import UNet, UNetOptions
+from .vnet import VNet, VNetOptions
+
+
+class NetworkEntry(NamedTuple):
+    """How to build a network and what it can be told.
+
+    Attributes:
+        title: One line for people.
+        source: Paper, and the code whose variant it is.
+        spatial_dims: 2 or 3.
+        options: The dataclass of its options; the docstring explains each.
+        build: (in_channels, num_classes, options) -> network.
+    """
+
+    title: str
+    source: str
+    spatial_dims: int
+    options: type
+    build: Any
+
+
+NETWORKS: dict[str, NetworkEntry] = {
+    "vnet": NetworkEntry("V-Net", "3DV 2016, UA-MT variant", 3, VNetOptions, VNet),
+    "unet3d": NetworkEntry(
+        "3-D U-Net", "MICCAI 2016, layout of the 2-D one", 3, UNetOptions, lambda i, c, o: UNet(i, c, 3, o)
+    ),
+    "unet2d": NetworkEntry("2-D U-Net", "MICCAI 2015, SSL4MIS variant", 2, UNetOptions, lambda i, c, o: UNet(i, c, 2, o)),
+}
+
+
+def build_network(name: str, in_channels: int, num_classes: int, options: dict[str, Any] | None = None) -> nn.Module:
+    """Builds a network by name.
+
+    Args:
+        name: A key of ``NETWORKS``.
+        in_channels: Channels of the image.
+        num_classes: Classes including the background.
+        options: Fields of the network's options that differ from their defaults.
+
+    Returns:
+        A module that maps (batch, in_channels, *space) to a ``NetworkOutput`` and has the attributes ``head`` (the last
+        convolution), ``downscale`` (the patch sides must divide by it) and ``spatial_dims``.
+
+    Raises:
+        InputError: The name, an option or its value is unknown.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"There is no network named {name!r}.", hint=f"Choose one of {', '.join(NETWORKS)}.")
+    entry = NETWORKS[name]
+    known = {field.name for field in fields(entry.options)}
+    unknown = set(options or {}) - known
+    if unknown:
+        raise InputError(
+            f"The network {name!r} has no option {', '.join(sorted(unknown))}.", hint=f"It has {', '.join(sorted(known))}."
+        )
+    try:
+        chosen = entry.options(**(options or {}))
+    except ValueError as error:
+        raise InputError(f"The options of the network {name!r} do not fit: {error}.") from error
+    return entry.build(in_channels, num_classes, chosen)
