@@ -1,0 +1,1 @@
+"""DICOM in and out: series to volumes, label maps to Segmentation objects."""

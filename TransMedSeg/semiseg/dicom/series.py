@@ -1,0 +1,188 @@
+"""A DICOM folder to one Volume and its headers in slice order, or a refusal that says what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..data.geometry import Geometry
+from ..data.volume import Volume
+from ..errors import InputError
+from .files import FolderContents, Header, SeriesSummary, read_header, scan
+from .pixels import read_stored, rescale
+from .planes import planes_of, rescale_of
+from .stack import stack_planes
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One regular image series: its grid and its headers, pixels left on disk.
+
+    Args:
+        geometry: The grid, slices in the order of ITK and Slicer (along row x column).
+        files: In slice order; a single one when the series is an enhanced multi-frame image.
+        frame_order: For each slice, the index of its frame in an enhanced file; 0, 1, 2 ... for classic series.
+    """
+
+    geometry: Geometry
+    files: tuple[Header, ...]
+    frame_order: tuple[int, ...]
+
+    @property
+    def headers(self) -> list[Dataset]:
+        """Everything but the pixels, one dataset per file."""
+        return [file.dataset for file in self.files]
+
+    @property
+    def is_multiframe(self) -> bool:
+        return int(self.files[0].dataset.get("NumberOfFrames", None) or 1) > 1
+
+
+def find_series(folder: str | Path) -> list[SeriesSummary]:
+    """The image series in a folder and its subfolders, by series number. Results (SEG, RTSTRUCT, SR) are left out.
+
+    Raises:
+        InputError: There is no such folder (E311).
+    """
+    return scan(folder).series
+
+
+def read_series(folder: str | Path, series_uid: str | None = None) -> tuple[Volume, list[Dataset]]:
+    """Reads one series as a volume.
+
+    Args:
+        folder: Where its files are; subfolders are searched as well.
+        series_uid: Series Instance UID; needed only where the folder holds several series.
+
+    Returns:
+        The volume, rescale slope and intercept applied, and the headers in slice order (one for an enhanced file).
+
+    Raises:
+        InputError: The folder holds no series or several (E311, E314), or the series is not one regular,
+            complete volume (E302, E304, E305, E306, E311, E315, E316).
+    """
+    series = open_series(folder, series_uid)
+    stored = np.concatenate([read_stored(file) for file in series.files])
+    slopes, intercepts = rescale_of(list(series.files))
+    if series.is_multiframe:
+        order = list(series.frame_order)
+        stored, slopes, intercepts = stored[order], slopes[order], intercepts[order]
+    return Volume(rescale(stored, slopes, intercepts), series.geometry), series.headers
+
+
+def open_series(folder: str | Path, series_uid: str | None = None) -> Series:
+    """Reads and checks the headers of one series; what a DICOM-SEG needs. Arguments and errors as ``read_series``."""
+    contents = scan(folder)
+    chosen = _choose(contents, Path(folder), series_uid)
+    if contents.unreadable:
+        path, reason = contents.unreadable[0]
+        more = f" and {len(contents.unreadable) - 1} more files" if len(contents.unreadable) > 1 else ""
+        raise InputError(
+            f"{reason.rstrip('.')}{more}. It may be a slice of the series, so nothing was read.",
+            code="E311",
+            hint="Remove it from the folder, or import the series again.",
+            path=path,
+        )
+    return series_of_files(chosen.paths)
+
+
+def series_of_files(paths: tuple[Path, ...] | list[Path]) -> Series:
+    """The series that exactly these files form, for a caller who knows them (Slicer's DICOM database does).
+
+    Raises:
+        InputError: As ``read_series``, and E314 when they are of several series.
+    """
+    files = [read_header(Path(path)) for path in paths]
+    _check_identity(files)
+    planes = planes_of(files)
+    geometry, order = stack_planes(planes)
+    if len(files) == 1:
+        return Series(geometry, tuple(files), tuple(order))
+    return Series(geometry, tuple(files[index] for index in order), tuple(range(len(order))))
+
+
+def _choose(contents: FolderContents, folder: Path, series_uid: str | None) -> SeriesSummary:
+    series = contents.series
+    if not series:
+        damaged = f" {len(contents.unreadable)} files cannot be read." if contents.unreadable else ""
+        raise InputError(
+            f"There are no DICOM images in this folder.{damaged}",
+            code="E311",
+            hint="Choose the folder that holds the files of the series.",
+            path=folder,
+        )
+    if series_uid is not None:
+        for summary in series:
+            if summary.series_uid == series_uid:
+                return summary
+        raise InputError(
+            f"There is no series {series_uid} in this folder; it holds {_list(series)}.",
+            code="E314",
+            hint="Give one of these series UIDs.",
+            path=folder,
+        )
+    if len(series) > 1:
+        raise InputError(
+            f"The folder holds {len(series)} series: {_list(series)}.",
+            code="E314",
+            hint="Choose one by its series UID.",
+            path=folder,
+        )
+    return series[0]
+
+
+def _list(series: list[SeriesSummary]) -> str:
+    shown = [f"{summary.describe()} = {summary.series_uid}" for summary in series[:12]]
+    return "; ".join(shown) + (f"; and {len(series) - 12} more" if len(series) > 12 else "")
+
+
+def _check_identity(files: list[Header]) -> None:
+    """Every file is another image of one patient, study, series and frame of reference."""
+    seen: dict[str, Header] = {}
+    for file in files:
+        uid = str(file.dataset.get("SOPInstanceUID", ""))
+        if not uid or uid in seen:
+            other = f" and '{seen[uid].path.name}'" if uid in seen else ""
+            raise InputError(
+                f"'{file.path.name}'{other} {'have the same' if other else 'has no'} image UID ({uid or 'none'}); "
+                "every image must have its own.",
+                code="E315",
+                hint="Remove the copy, or import the series again.",
+                path=file.path,
+            )
+        seen[uid] = file
+    for keyword, words in (
+        ("SeriesInstanceUID", "series"),
+        ("StudyInstanceUID", "studies"),
+        ("PatientID", "patients"),
+        ("SOPClassUID", "kinds of image"),
+    ):
+        values = sorted({str(file.dataset.get(keyword, "") or "") for file in files})
+        if len(values) > 1:
+            raise InputError(
+                f"The files are of {len(values)} {words}: {', '.join(values[:4])}.",
+                code="E314",
+                hint="Choose the files of one series.",
+                path=files[0].path.parent,
+            )
+    frames = {str(file.dataset.get("FrameOfReferenceUID", "") or "") for file in files}
+    if "" in frames:
+        raise InputError(
+            "The series has no frame of reference (Frame of Reference UID), so nothing can be placed in it.",
+            code="E316",
+            hint="Choose the original series; a converted one often has lost it.",
+            path=files[0].path.parent,
+        )
+    if len(frames) > 1:
+        raise InputError(
+            f"The images of the series have {len(frames)} frames of reference: the patient moved between them.",
+            code="E316",
+            hint="Choose images of one frame of reference.",
+            path=files[0].path.parent,
+        )
