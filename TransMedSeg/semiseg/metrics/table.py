@@ -1,0 +1,188 @@
+"""Case by label: the table of a study, its summary, and the three forms it is kept in (CSV, JSON, text)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .score import METRICS, score_masks
+
+SUMMARY = ("mean", "sd", "median", "q1", "q3", "count", "undefined")
+"""What :meth:`Table.summary` tells: sd of a sample (n - 1), q1 and q3 the quartiles, undefined the NaNs left out."""
+
+TEXT_COLUMNS = ("dice", "jaccard", "hd95_voxels", "asd_voxels", "hd95_mm", "assd_mm", "volume_ml", "reference_ml")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mask of one case.
+
+    Args:
+        case: Case id.
+        label: Name of the structure.
+        values: By metric; NaN is "not defined".
+        note: What a reader must know of this row, such as an empty mask; usually empty.
+    """
+
+    case: str
+    label: str
+    values: dict[str, float]
+    note: str = ""
+
+
+@dataclass
+class Table:
+    """Rows and what they amount to."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def add(
+        self, case: str, prediction: np.ndarray, reference: np.ndarray, step_mm: Any, labels: dict[int, str]
+    ) -> list[Row]:
+        """Scores every structure of one case.
+
+        Args:
+            case: Case id.
+            prediction: Label map.
+            reference: Label map of the same shape.
+            step_mm: As in :func:`score_masks`.
+            labels: Name of each value that counts.
+        """
+        added = [
+            Row(case, name, *score_masks(prediction == value, reference == value, step_mm))
+            for value, name in labels.items()
+        ]
+        self.rows += added
+        return added
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the structures in the order they came."""
+        return list(dict.fromkeys(row.label for row in self.rows))
+
+    def mean(self, metric: str, label: str | None = None) -> float:
+        """Mean over cases; over all structures first where ``label`` is left out, as the papers average classes."""
+        if label is not None:
+            return self.summary()[label][metric]["mean"]
+        return _mean([self.mean(metric, name) for name in self.labels])
+
+    def summary(self) -> dict[str, dict[str, dict[str, float]]]:
+        """By label and metric: the numbers named in ``SUMMARY``."""
+        return {
+            label: {
+                metric: _summarize([row.values.get(metric, math.nan) for row in self.rows if row.label == label])
+                for metric in METRICS
+            }
+            for label in self.labels
+        }
+
+    def to_csv(self) -> str:
+        """One line a row, comma separated, full precision; an undefined number is an empty field."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["case", "label", *METRICS, "note"])
+        for row in self.rows:
+            numbers = [row.values.get(metric, math.nan) for metric in METRICS]
+            writer.writerow(
+                [row.case, row.label, *("" if math.isnan(n) else repr(float(n)) for n in numbers), row.note]
+            )
+        return stream.getvalue()
+
+    def to_json(self) -> dict[str, Any]:
+        """Rows and summary as JSON values; an undefined number is null."""
+        return {
+            "metrics": dict(METRICS),
+            "rows": [
+                {"case": row.case, "label": row.label, "values": _nulls(row.values), "note": row.note}
+                for row in self.rows
+            ],
+            "summary": {
+                label: {metric: _nulls(numbers) for metric, numbers in metrics.items()}
+                for label, metrics in self.summary().items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Table:
+        """The inverse of :meth:`to_json`; the summary is computed anew."""
+        rows = [
+            Row(
+                row["case"],
+                row["label"],
+                {metric: math.nan if value is None else float(value) for metric, value in row["values"].items()},
+                row.get("note", ""),
+            )
+            for row in fields["rows"]
+        ]
+        return cls(rows)
+
+    def to_text(self, columns: Sequence[str] = TEXT_COLUMNS) -> str:
+        """A table for a terminal: the rows, then mean and sd, median and quartiles of each structure."""
+        lines = [["case", "label", *(METRICS[column] for column in columns)]]
+        lines += [
+            [row.case, row.label, *(_number(row.values.get(c, math.nan), c) for c in columns)] for row in self.rows
+        ]
+        rules = [len(lines)]
+        for label, metrics in self.summary().items():
+            found = [(metrics[column], column) for column in columns]
+            count = max(int(numbers["count"] + numbers["undefined"]) for numbers, _ in found)
+            lines.append(["mean ± sd", f"{label} (n={count})", *(_mean_and_sd(n, c) for n, c in found)])
+            lines.append(["median [IQR]", label, *(_median_and_quartiles(n, c) for n, c in found)])
+        text = _aligned(lines, rules)
+        notes = [f"{row.case}, {row.label}: {row.note}." for row in self.rows if row.note]
+        return "\n".join([text, *notes]) + "\n"
+
+    def dumps(self) -> str:
+        """:meth:`to_json` as text."""
+        return json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _summarize(values: list[float]) -> dict[str, float]:
+    known = np.array([value for value in values if not math.isnan(value)])
+    numbers = {"count": len(known), "undefined": len(values) - len(known)}
+    if len(known) == 0:
+        return {**dict.fromkeys(("mean", "sd", "median", "q1", "q3"), math.nan), **numbers}
+    q1, median, q3 = np.percentile(known, [25, 50, 75])
+    sd = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    return {"mean": float(known.mean()), "sd": sd, "median": float(median), "q1": float(q1), "q3": float(q3), **numbers}
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _nulls(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
+
+
+def _number(value: float, column: str) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if column in ("dice", "jaccard") else f"{value:.2f}"
+
+
+def _mean_and_sd(numbers: dict[str, float], column: str) -> str:
+    return f"{_number(numbers['mean'], column)} ± {_number(numbers['sd'], column)}"
+
+
+def _median_and_quartiles(numbers: dict[str, float], column: str) -> str:
+    return f"{_number(numbers['median'], column)} [{_number(numbers['q1'], column)}–{_number(numbers['q3'], column)}]"
+
+
+def _aligned(lines: list[list[str]], rules: list[int]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    out = []
+    for index, line in enumerate(lines):
+        if index == 1 or index in rules:
+            out.append("  ".join("─" * width for width in widths))
+        cells = [cell.ljust(w) if column < 2 else cell.rjust(w) for column, (cell, w) in enumerate(zip(line, widths))]
+        out.append("  ".join(cells).rstrip())
+    return "\n".join(out)
