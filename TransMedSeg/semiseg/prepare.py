@@ -1,0 +1,279 @@
+"""Step 1: folders of volumes become checked cases, a split by patient, and prepared arrays."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .data.atomic import write_text
+from .data.cache import (PreparedCase, PreparedSet, delete_arrays, is_cached, source_key, write_arrays)
+from .data.cases import Case, CaseList, find_cases
+from .data.checks import check_volume, mask_channels, mask_on_image
+from .data.duplicates import content_hash, find_duplicates, thumbnail
+from .data.files import H5_SPACING_MM, read_labels, read_volume
+from .data.naming import ending
+from .data.preprocess import Preprocessing
+from .data.split import Split, split_cases
+from .data.volume import Volume
+from .errors import InputError
+
+Report = Callable[..., None]
+"""Called as ``report(kind, **fields)`` with the kinds progress, case, warning and state of ``semiseg.protocol``."""
+
+# Of 90 left-atrium cases compared with the first 4, the strangest two are at 0.35 and 0.48, the others below 0.2.
+_MAX_QUANTILE_DISTANCE = 0.5
+_MAX_SPACING_RATIO = 1.5
+_QUANTILE_RANKS = np.linspace(0.02, 0.98, 17)
+_STOPS_EVERYTHING = ("E807", "E809")  # the disk, not the case
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What to prepare, and how.
+
+    Args:
+        labeled: Files and folders with images and masks. One folder alone may hold everything (see ``find_cohort``).
+        unlabeled: Files and folders with images.
+        held_out: Files and folders with images and masks for the final score.
+        num_labeled: Only the first so many labeled cases keep their masks; the rest is used without. None: all, or
+            8 where a ``train.list`` gives the published order.
+        num_validation: Labeled patients set aside to watch the training.
+        labels: ``{"value", "name"}`` per structure: the value in the masks and what it is. Further keys are kept.
+        preprocessing: Grid, orientation and intensities the network will see.
+        assumed_spacing_mm: (slice, row, column) for files that state none.
+        different_unlabeled: ``"use"`` or ``"leave_out"`` unlabeled volumes that differ strongly from the labeled ones.
+        seed: Draws the validation patients.
+    """
+
+    labeled: tuple[Path, ...] = ()
+    unlabeled: tuple[Path, ...] = ()
+    held_out: tuple[Path, ...] = ()
+    num_labeled: int | None = None
+    num_validation: int = 0
+    labels: tuple[dict[str, Any], ...] = ({"value": 1, "name": "left atrium"},)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    assumed_spacing_mm: tuple[float, float, float] | None = None
+    different_unlabeled: str = "use"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        values = [int(label["value"]) for label in self.labels]
+        names = [str(label["name"]).strip().lower() for label in self.labels]
+        if not values or len(set(values)) < len(values) or len(set(names)) < len(names) or min(values) < 1:
+            raise InputError(f"Labels need different names and different values above 0; got {list(self.labels)}.",
+                             code="E704", hint="Name every structure once; 0 is the background.")
+        if self.different_unlabeled not in ("use", "leave_out"):
+            raise InputError(f"different_unlabeled is 'use' or 'leave_out'; got {self.different_unlabeled!r}.")
+        if self.num_labeled is not None and self.num_labeled < 2:
+            raise InputError(f"At least 2 labeled volumes are needed (4 or more recommended); "
+                             f"{self.num_labeled} were asked for.", code="E801")
+
+
+def prepare(options: PrepareOptions, out_dir: Path, report: Report = lambda kind, **fields: None) -> PreparedSet:
+    """Finds the cases, checks every one, and writes the usable ones as arrays.
+
+    Cases that were prepared before and have not changed are not read again. ``out_dir`` then holds ``cases.json``,
+    ``cases.csv`` (every case, used or refused, and why), ``split.json`` and two arrays a case. A refused case never
+    stops the others.
+
+    Raises:
+        InputError: Fewer than two usable labeled cases (E801), a named structure in none of the masks (E704), or a
+            folder that cannot be written (E809). ``cases.csv`` is there all the same.
+    """
+    if not options.labeled:
+        raise InputError("No labeled volumes were given. At least 2 are needed (4 or more recommended).", code="E801",
+                         hint="Name files or a folder with images and their masks.")
+    found = find_cases(options.labeled, options.unlabeled, options.held_out, options.num_labeled)
+    rows = [PreparedCase(refusal.id, refusal.id, refusal.role, str(refusal.path), None, "refused", refusal.code,
+                         refusal.reason) for refusal in found.refused]
+    rows = _read_all(found, options, Path(out_dir), report) + rows
+    rows = _without_duplicates(rows, options, report)
+    messages = list(found.notes)
+    rows = _split(rows, options, Path(out_dir), messages)
+    _compare_unlabeled(rows, options, messages, report)
+    if any(ending(Path(row.image)) in (".h5", ".hdf5") for row in rows) and options.assumed_spacing_mm is None:
+        messages.append(f"The h5 files state no spacing; {H5_SPACING_MM[0]} mm in every direction is assumed.")
+    for message in messages:
+        report("state", message=message)
+    for row in rows:
+        report("case", id=row.id, status=row.status, reason=row.reason, code=row.code)
+        if not row.is_used:
+            delete_arrays(Path(out_dir), row.id)
+    prepared = PreparedSet(Path(out_dir), tuple(rows), options.preprocessing, tuple(options.labels), tuple(messages))
+    prepared.save()
+    write_text(Path(out_dir) / "cases.csv", case_table(prepared))
+    _check_enough(prepared, report)
+    return prepared
+
+
+def case_table(prepared: PreparedSet) -> str:
+    """Every case as CSV for people: what it is used for, or why not."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["case", "use", "code", "reason", "patient", "size", "spacing_mm",
+                     *(f"{label['name']} (ml)" for label in prepared.labels), "image", "mask"])
+    for row in prepared.cases:
+        source = row.way_back.source if row.restore else None
+        volumes = [f"{count * source.voxel_volume_ml:.1f}" for count in row.label_voxels[1:]] if source else []
+        volumes += [""] * (len(prepared.labels) - len(volumes))
+        size, spacing = source.describe().removesuffix(" mm").split(" at ") if source else ("", "")
+        use = row.role.replace("_", " ") if row.is_used else f"refused ({row.role.replace('_', ' ')})"
+        writer.writerow([row.id, use, row.code, row.reason, row.patient, size, spacing, *volumes, row.image,
+                         row.label or ""])
+    return stream.getvalue()
+
+
+def _read_all(found: CaseList, options: PrepareOptions, folder: Path, report: Report) -> list[PreparedCase]:
+    before = _prepared_before(folder)
+    todo = [(case, role) for role in ("labeled", "unlabeled", "held_out") for case in getattr(found, role)]
+    rows = []
+    for done, (case, role) in enumerate(todo):
+        report("progress", what="preparing cases", done=done, total=len(todo))
+        try:
+            rows.append(_prepare_case(case, role, options, folder, before))
+        except InputError as error:
+            if error.code in _STOPS_EVERYTHING:
+                raise
+            rows.append(_refused(case, role, error.code, f"{error.message} {error.hint}".strip()))
+        except MemoryError:
+            rows.append(_refused(case, role, "E310", "It does not fit the memory of this computer."))
+    report("progress", what="preparing cases", done=len(todo), total=len(todo))
+    return rows
+
+
+def _prepared_before(folder: Path) -> dict[str, PreparedCase]:
+    if not (folder / "cases.json").exists():
+        return {}
+    try:
+        return {row.id: row for row in PreparedSet.load(folder).cases if row.key and row.is_used}
+    except InputError:
+        return {}  # of another version or damaged: everything is prepared anew
+
+
+def _refused(case: Case, role: str, code: str, reason: str) -> PreparedCase:
+    return PreparedCase(case.id, case.patient, role, str(case.image), str(case.label) if case.label else None,
+                        "refused", code, reason)
+
+
+def _prepare_case(case: Case, role: str, options: PrepareOptions, folder: Path,
+                  before: dict[str, PreparedCase]) -> PreparedCase:
+    stored = role != "held_out"
+    sources = [path for path in (case.image, case.label) if path is not None]
+    key = _key(sources, stored, options, case.id)
+    known = before.get(case.id)
+    if known is not None and known.key == key and (not stored or is_cached(folder, known)):
+        return replace(known, role=role, patient=case.patient)
+    volume = read_volume(case.image, case.id, options.assumed_spacing_mm)
+    check_volume(volume, case.id)
+    channels = None if case.label is None else _read_channels(case, volume, options)
+    image, restore = options.preprocessing.apply(volume)
+    if stored:
+        label = None if channels is None else restore.forward_labels(channels)
+        write_arrays(folder, case.id, image, label)
+    counts = [] if channels is None else np.bincount(channels.ravel(), minlength=len(options.labels) + 1).tolist()
+    return PreparedCase(
+        case.id, case.patient, role, str(case.image), str(case.label) if case.label else None, key=key,
+        content=content_hash(volume.array), restore=restore.to_json(), label_voxels=counts,
+        quantiles=np.quantile(image[::2, ::2, ::2], _QUANTILE_RANKS).round(4).tolist(), thumbnail=thumbnail(volume))
+
+
+def _key(sources: list[Path], stored: bool, options: PrepareOptions, name: str) -> str:
+    try:
+        return source_key(sources, {"preprocessing": options.preprocessing.to_json(), "labels": list(options.labels),
+                                    "assumed_spacing_mm": options.assumed_spacing_mm, "stored": stored})
+    except OSError as error:
+        raise InputError(f"'{name}' cannot be read: {error.strerror}.", code="E311", path=sources[0]) from error
+
+
+def _read_channels(case: Case, image: Volume, options: PrepareOptions) -> np.ndarray:
+    mask, names = read_labels(case.label, case.id, options.assumed_spacing_mm)
+    # Segmentation files of Slicer are cut to the segments; any other mask of another size is a mistake.
+    mask = mask_on_image(mask, image, case.id, may_be_smaller=ending(case.label) == ".seg.nrrd")
+    return mask_channels(mask, options.labels, case.id, names)
+
+
+def _without_duplicates(rows: list[PreparedCase], options: PrepareOptions, report: Report) -> list[PreparedCase]:
+    used = [place for place, row in enumerate(rows) if row.is_used]
+    pairs = find_duplicates([rows[place] for place in used],
+                            lambda row: read_volume(Path(row.image), row.id, options.assumed_spacing_mm))
+    for keep, drop, correlation in pairs:
+        kept, row = rows[used[keep]], rows[used[drop]]
+        what = "same image content as" if correlation == 1.0 else f"same scan, exported again, as (r {correlation:.3f})"
+        reason = f"{row.id} appears twice: {what} {kept.id} ({kept.role.replace('_', ' ')}). It is used only there."
+        rows[used[drop]] = replace(row, status="refused", code="E804", reason=reason)
+        report("warning", code="E804", message=reason)
+    return rows
+
+
+def _split(rows: list[PreparedCase], options: PrepareOptions, folder: Path, messages: list[str]) -> list[PreparedCase]:
+    by_role = {role: [row for row in rows if row.is_used and row.role == role]
+               for role in ("labeled", "unlabeled", "held_out")}
+    enough = len({row.patient for row in by_role["labeled"]}) >= options.num_validation + 2
+    split = split_cases(by_role["labeled"], by_role["unlabeled"], by_role["held_out"],
+                        num_validation=options.num_validation if enough else 0, seed=options.seed)
+    if not enough and options.num_validation:
+        messages.append("Too few labeled patients to set some aside for validation.")
+    split.save(folder / "split.json")
+    return [_with_role(row, split) for row in rows]
+
+
+def _with_role(row: PreparedCase, split: Split) -> PreparedCase:
+    if row.is_used and row.id in split.dropped:
+        return replace(row, status="refused", code="E804", reason=split.dropped[row.id])
+    return replace(row, role="validation") if row.is_used and row.id in split.validation else row
+
+
+def _compare_unlabeled(rows: list[PreparedCase], options: PrepareOptions, messages: list[str],
+                       report: Report) -> None:
+    """E805: unlabeled volumes far from every labeled one in spacing or in the distribution of intensities."""
+    labeled = [row for row in rows if row.is_used and row.role in ("labeled", "validation")]
+    places = [place for place, row in enumerate(rows) if row.is_used and row.role == "unlabeled"]
+    if not labeled or not places:
+        return
+    strange = {}
+    for place in places:
+        nearest = min(np.abs(np.subtract(rows[place].quantiles, other.quantiles)).mean() for other in labeled)
+        ratio = min(_spacing_ratio(rows[place], other) for other in labeled)
+        if ratio > _MAX_SPACING_RATIO:
+            strange[place] = f"its spacing differs {ratio:.1f} times from the nearest labeled volume"
+        elif nearest > _MAX_QUANTILE_DISTANCE:
+            strange[place] = f"its intensities differ by {nearest:.2f} standard deviations from the nearest labeled one"
+    if not strange:
+        return
+    leave_out = options.different_unlabeled == "leave_out"
+    message = (f"{len(strange)} of {len(places)} unlabeled volumes differ strongly in spacing or intensity. "
+               f"They are {'left out' if leave_out else 'used'}.")
+    messages.append(message)
+    report("warning", code="E805", message=message, cases=[rows[place].id for place in strange])
+    for place, why in strange.items():
+        reason = f"This volume looks different: {why}."
+        rows[place] = replace(rows[place], status="refused" if leave_out else "used", code="E805", reason=reason)
+
+
+def _spacing_ratio(one: PreparedCase, other: PreparedCase) -> float:
+    spacings = [row.way_back.turn.apply_to_geometry(row.way_back.source).spacing_mm for row in (one, other)]
+    return float(np.exp(np.abs(np.log(np.divide(*spacings))).max()))
+
+
+def _check_enough(prepared: PreparedSet, report: Report) -> None:
+    labeled = [prepared.cases[index] for index in prepared.indices("labeled")]
+    if len(labeled) < 2:
+        refused = [f"{row.id}: {row.reason}" for row in prepared.refused if row.role == "labeled"][:5]
+        why = " Refused: " + " ".join(refused) if refused else ""
+        raise InputError(f"At least 2 labeled volumes are needed (4 or more recommended); {len(labeled)} can be "
+                         f"used.{why}", code="E801", hint="cases.csv lists every case.",
+                         path=prepared.folder / "cases.csv")
+    total = np.sum([row.label_voxels for row in labeled], axis=0)
+    for label, count in zip(prepared.labels, total[1:]):
+        if count == 0:
+            raise InputError(f"'{label['name']}' (value {label['value']}) occurs in none of the {len(labeled)} "
+                             "labeled masks.", code="E704", hint="Correct the job's labels or the masks.")
+    if not prepared.indices("unlabeled"):
+        report("warning", code="E802", message="No unlabeled volumes: training will use labels only. That is allowed, "
+               "but adding unlabeled volumes is what this tool is for.")
