@@ -250,7 +250,7 @@ def _plane(direction: np.ndarray, spacing: tuple[float, float, float], position:
         spacing_mm=spacing[1:],
         size=(8, 9),
         slice_spacing_mm=None,
-        timing={},
+        timing=dict,
         name="plane",
     )
 

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import InputError
 
@@ -24,6 +24,8 @@ _OTHER_NAMES = {"dicomdir", "thumbs.db", "desktop.ini", "lockfile", "version", "
 _RESULT_MODALITIES = {"SEG", "RTDOSE", "PR", "SR", "KO", "REG", "M3D"}
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+# Headers kept from the first look, so that they are not read twice; a patient's whole archive would fill the memory.
+_MAX_KEPT_HEADERS = 1000
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,17 @@ class SeriesSummary:
 
 @dataclass(frozen=True)
 class FolderContents:
-    """What a folder holds: its image series, and the files that look like images but cannot be read."""
+    """What a folder holds: its image series, and the files that look like images but cannot be read.
+
+    Args:
+        series: By series number.
+        unreadable: Each file with the reason.
+        headers: Of the first files, as far as they were kept.
+    """
 
     series: list[SeriesSummary]
-    unreadable: list[tuple[Path, str]]
+    unreadable: list[tuple[Path, InputError]]
+    headers: dict[Path, Header]
 
 
 def scan(folder: str | Path) -> FolderContents:
@@ -80,50 +89,57 @@ def scan(folder: str | Path) -> FolderContents:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError("There is no such folder.", code="E311", hint="Choose the folder of a series.", path=folder)
-    found: dict[str, list[tuple[Path, Dataset]]] = {}
-    unreadable: list[tuple[Path, str]] = []
+    found: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
+    contents = FolderContents([], [], {})
     for path in _candidates(folder):
         try:
-            dataset = _read_summary(path)
+            header = read_header(path)
         except InputError as error:
-            unreadable.append((path, error.message))
+            contents.unreadable.append((path, error))
             continue
-        if not _is_image(dataset):
+        if header is None:
             continue
-        if "Rows" not in dataset or "Columns" not in dataset:
-            unreadable.append((path, f"'{path.name}' is cut off at byte {path.stat().st_size}, within its header."))
-            continue
-        found.setdefault(str(dataset.get("SeriesInstanceUID", "")), []).append((path, dataset))
-    series = [_summarize(uid, files) for uid, files in found.items()]
-    series.sort(key=lambda summary: (summary.number is None, summary.number or 0, summary.series_uid))
-    return FolderContents(series, unreadable)
+        dataset = header.dataset
+        found.setdefault(str(dataset.get("SeriesInstanceUID", "")), []).append((path, _choice_facts(dataset)))
+        if len(contents.headers) < _MAX_KEPT_HEADERS:
+            contents.headers[path] = header
+    contents.series.extend(_summarize(uid, files) for uid, files in found.items())
+    contents.series.sort(key=lambda summary: (summary.number is None, summary.number or 0, summary.series_uid))
+    return contents
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> Header | None:
     """Reads everything before the pixels of one file and checks that the pixels are all there.
 
+    Returns:
+        The header, or None when the file is DICOM but not an image: a result, a document, a directory.
+
     Raises:
-        InputError: Not DICOM, cut off, or without pixels (E311).
+        InputError: Not DICOM, or cut off (E311).
     """
     with open(path, "rb") as file:
         dataset = _dcmread(file, path)
+        if not _is_image(dataset):
+            return None
+        size = path.stat().st_size
+        if "Rows" not in dataset or "Columns" not in dataset:
+            raise _cut_off(path, f"at byte {size}, within its header")
         if dataset.file_meta.get("TransferSyntaxUID") == _DEFLATED:
             return Header(path, dataset, -1, None)
         offset, length = _pixel_element(file, dataset, path)
-        size = path.stat().st_size
         if length is None:
             _check_fragments(file, offset, size, path)
             return Header(path, dataset, offset, None)
     needed = _native_length(dataset)
     if offset + length > size or length < needed:
-        present = min(length, size - offset)
-        raise InputError(
-            f"'{path.name}' is cut off: {present} of {needed} bytes of its pixels are there.",
-            code="E311",
-            hint="Copy or export the series again.",
-            path=path,
-        )
+        raise _cut_off(path, f": {min(length, size - offset)} of {needed} bytes of its pixels are there")
     return Header(path, dataset, offset, length)
+
+
+def _cut_off(path: Path, how: str) -> InputError:
+    how = how if how.startswith(":") else f" {how}"
+    message = f"'{path.name}' is cut off{how}."
+    return InputError(message, code="E311", hint="Copy or export the series again.", path=path)
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
@@ -137,23 +153,18 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 def _is_image(dataset: Dataset) -> bool:
     """False for results, documents and directories; a header too short to tell counts as an image."""
+    if dataset.get("Modality", None) in _RESULT_MODALITIES:
+        return False
+    if "Rows" in dataset:
+        return True
     from pydicom.uid import UID
 
-    if str(dataset.get("Modality", "")) in _RESULT_MODALITIES:
-        return False
     meta_class = dataset.file_meta.get("MediaStorageSOPClassUID", "")
     name = UID(str(dataset.get("SOPClassUID", "") or meta_class)).name
-    return "Rows" in dataset or not name or "Image Storage" in name
+    return not name or "Image Storage" in name
 
 
-def _read_summary(path: Path) -> Dataset:
-    tags = ["SpecificCharacterSet", "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription"]
-    tags += ["SeriesNumber", "Rows", "Columns", "NumberOfFrames"]
-    with open(path, "rb") as file:
-        return _dcmread(file, path, tags)
-
-
-def _dcmread(file, path: Path, tags: list[str] | None = None) -> Dataset:
+def _dcmread(file: BinaryIO, path: Path) -> Dataset:
     """Reads up to the pixels; also files without the 128-byte preamble, when they begin like DICOM (PS3.10 7.1)."""
     import zlib
 
@@ -174,7 +185,7 @@ def _dcmread(file, path: Path, tags: list[str] | None = None) -> Dataset:
     # A file cut inside its header lets pydicom trip over an unset local of its own, hence UnboundLocalError.
     damaged = (pydicom.errors.InvalidDicomError, EOFError, OSError, ValueError, KeyError, struct.error, zlib.error)
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True, force=not has_preamble, specific_tags=tags)
+        return pydicom.dcmread(file, stop_before_pixels=True, force=not has_preamble)
     except (*damaged, UnboundLocalError) as error:
         raise InputError(
             f"'{path.name}' cannot be read: its header is damaged ({error}).",
@@ -184,7 +195,7 @@ def _dcmread(file, path: Path, tags: list[str] | None = None) -> Dataset:
         ) from error
 
 
-def _pixel_element(file, dataset: Dataset, path: Path) -> tuple[int, int | None]:
+def _pixel_element(file: BinaryIO, dataset: Dataset, path: Path) -> tuple[int, int | None]:
     """Offset and length of the value of Pixel Data; the file stands at its tag (PS3.5 7.1)."""
     little = dataset.original_encoding[1] is not False
     implicit = bool(dataset.original_encoding[0])
@@ -192,18 +203,13 @@ def _pixel_element(file, dataset: Dataset, path: Path) -> tuple[int, int | None]
     start = file.tell()
     head = file.read(12)
     if len(head) < 12 or struct.unpack(order + "HH", head[:4]) != (0x7FE0, 0x0010):
-        raise InputError(
-            f"'{path.name}' has no pixels: it is cut off at byte {path.stat().st_size} or is not an image.",
-            code="E311",
-            hint="Copy or export the series again.",
-            path=path,
-        )
+        raise _cut_off(path, f"at byte {path.stat().st_size}, before its pixels")
     header_length = 8 if implicit else 12
     length = struct.unpack(order + "L", head[header_length - 4 : header_length])[0]
     return start + header_length, None if length == _UNDEFINED_LENGTH else length
 
 
-def _check_fragments(file, offset: int, size: int, path: Path) -> None:
+def _check_fragments(file: BinaryIO, offset: int, size: int, path: Path) -> None:
     """Walks the items of encapsulated pixels to their end mark (PS3.5 A.4)."""
     position = offset
     while True:
@@ -215,12 +221,7 @@ def _check_fragments(file, offset: int, size: int, path: Path) -> None:
                 return
             position += 8 + length
         if len(head) < 8 or position > size or (group, element) != (0xFFFE, 0xE000):
-            raise InputError(
-                f"'{path.name}' is cut off: its compressed pixels end at byte {size} without an end mark.",
-                code="E311",
-                hint="Copy or export the series again.",
-                path=path,
-            )
+            raise _cut_off(path, f": its compressed pixels end at byte {size} without an end mark")
 
 
 def _native_length(dataset: Dataset) -> int:
@@ -230,15 +231,26 @@ def _native_length(dataset: Dataset) -> int:
     return (bits + 7) // 8
 
 
-def _summarize(series_uid: str, files: list[tuple[Path, Dataset]]) -> SeriesSummary:
+def _choice_facts(dataset: Dataset) -> dict[str, Any]:
+    """What a person chooses a series by; plain values, so that the header itself need not be kept."""
+    number = dataset.get("SeriesNumber", None)
+    return {
+        "description": str(dataset.get("SeriesDescription", "") or ""),
+        "modality": str(dataset.get("Modality", "") or ""),
+        "number": None if number in (None, "") else int(number),
+        "num_frames": int(dataset.get("NumberOfFrames", None) or 1),
+        "size": (int(dataset.Columns), int(dataset.Rows)),
+    }
+
+
+def _summarize(series_uid: str, files: list[tuple[Path, dict[str, Any]]]) -> SeriesSummary:
     first = files[0][1]
-    number = first.get("SeriesNumber", None)
     return SeriesSummary(
         series_uid=series_uid,
-        description=str(first.get("SeriesDescription", "") or ""),
-        modality=str(first.get("Modality", "") or ""),
-        number=None if number in (None, "") else int(number),
-        num_images=sum(int(dataset.get("NumberOfFrames", None) or 1) for _, dataset in files),
-        size=(int(first.Columns), int(first.Rows)),
+        description=first["description"],
+        modality=first["modality"],
+        number=first["number"],
+        num_images=sum(facts["num_frames"] for _, facts in files),
+        size=first["size"],
         paths=tuple(path for path, _ in files),
     )

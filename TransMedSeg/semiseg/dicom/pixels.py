@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,24 +13,27 @@ if TYPE_CHECKING:
     from .files import Header
 
 
-def read_stored(header: Header) -> np.ndarray:
-    """(frame, row, column) stored values of one file, unscaled, in the frame order of the file.
+def read_stored(files: Sequence[Header]) -> np.ndarray:
+    """(slice, row, column) stored values of the files, unscaled, frames in the order of files and of each file.
 
     Raises:
         InputError: No decoder for the compression is installed, or the compressed pixels are damaged (E311).
     """
-    dataset = header.dataset
-    shape = (int(dataset.get("NumberOfFrames", None) or 1), int(dataset.Rows), int(dataset.Columns))
-    if header.pixel_length is None:
-        return _decode(header).reshape(shape)
-    bits = int(dataset.BitsAllocated)
-    signed = int(dataset.get("PixelRepresentation", 0)) == 1
-    order = ">" if dataset.original_encoding[1] is False else "<"
-    kind = np.dtype(f"{order}{'i' if signed else 'u'}{bits // 8}")
-    stored = np.fromfile(header.path, kind, count=int(np.prod(shape)), offset=header.pixel_offset)
-    if order == ">":
-        stored = stored.astype(kind.newbyteorder("="))
-    return _without_unused_bits(stored, bits, int(dataset.get("BitsStored", bits)), signed).reshape(shape)
+    kinds = {_kind(file) for file in files}
+    if len(kinds) > 1 or any(file.pixel_length is None for file in files):
+        return np.concatenate([_read_one(file) for file in files])
+    first = files[0].dataset
+    num_frames = [int(file.dataset.get("NumberOfFrames", None) or 1) for file in files]
+    stored = np.empty((sum(num_frames), int(first.Rows), int(first.Columns)), kinds.pop())
+    start = 0
+    for file, number in zip(files, num_frames, strict=True):
+        # Straight into its place: a second copy of a large series costs as much time as reading it.
+        with open(file.path, "rb", buffering=0) as source:
+            source.seek(file.pixel_offset)
+            source.readinto(memoryview(stored[start : start + number]).cast("B"))
+        start += number
+    used = min(int(file.dataset.get("BitsStored", None) or stored.itemsize * 8) for file in files)
+    return _without_unused_bits(stored.astype(stored.dtype.newbyteorder("="), copy=False), used)
 
 
 def rescale(stored: np.ndarray, slopes: np.ndarray, intercepts: np.ndarray) -> np.ndarray:
@@ -58,6 +62,20 @@ def rescale(stored: np.ndarray, slopes: np.ndarray, intercepts: np.ndarray) -> n
     return values
 
 
+def _kind(file: Header) -> np.dtype:
+    """How the stored values of a native file are laid out (PS3.5 8.1.1)."""
+    signed = int(file.dataset.get("PixelRepresentation", 0)) == 1
+    order = ">" if file.dataset.original_encoding[1] is False else "<"
+    return np.dtype(f"{order}{'i' if signed else 'u'}{int(file.dataset.BitsAllocated) // 8}")
+
+
+def _read_one(file: Header) -> np.ndarray:
+    if file.pixel_length is not None:
+        return read_stored([file])
+    dataset = file.dataset
+    return _decode(file).reshape(-1, int(dataset.Rows), int(dataset.Columns))
+
+
 def _decode(header: Header) -> np.ndarray:
     from pydicom import dcmread
     from pydicom.pixels import pixel_array
@@ -76,15 +94,15 @@ def _decode(header: Header) -> np.ndarray:
         ) from error
 
 
-def _without_unused_bits(stored: np.ndarray, allocated: int, used: int, signed: bool) -> np.ndarray:
+def _without_unused_bits(stored: np.ndarray, used: int) -> np.ndarray:
     """Clears what old files keep above the used bits, such as overlays (PS3.5 8.1.1)."""
+    allocated = stored.itemsize * 8
     if used >= allocated:
         return stored
-    if signed:
+    if stored.dtype.kind == "i":
         low, high = -(1 << (used - 1)), (1 << (used - 1)) - 1
         if stored.min() >= low and stored.max() <= high:
             return stored
-        shift = allocated - used
-        return (stored << shift) >> shift
+        return (stored << (allocated - used)) >> (allocated - used)
     mask = (1 << used) - 1
     return stored if stored.max() <= mask else stored & stored.dtype.type(mask)

@@ -96,9 +96,11 @@ def _macros(item: Dataset) -> list[Dataset]:
 
 def _find(groups: list[Dataset], keyword: str) -> Any:
     for dataset in groups:
-        value = dataset.get(keyword, None)
-        if value is not None and value != "":
-            return value
+        # Asking for what is not there is the slow case in pydicom, hence the test before it.
+        if keyword in dataset:
+            value = dataset[keyword].value
+            if value is not None and value != "":
+                return value
     return None
 
 
@@ -128,6 +130,6 @@ def _plane(groups: list[Dataset], name: str, header: Header) -> Plane:
         spacing_mm=(float(spacing[0]), float(spacing[1])),
         size=(int(header.dataset.Rows), int(header.dataset.Columns)),
         slice_spacing_mm=None if slice_spacing is None else abs(float(slice_spacing)),
-        timing={keyword: str(value) for keyword in _TIMING if (value := _find(groups, keyword)) is not None},
+        timing=lambda: {keyword: str(value) for keyword in _TIMING if (value := _find(groups, keyword)) is not None},
         name=name if name.startswith("frame") else f"'{name}'",
     )

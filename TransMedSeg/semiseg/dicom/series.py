@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..data.geometry import Geometry
 from ..data.volume import Volume
 from ..errors import InputError
@@ -18,6 +16,13 @@ from .stack import stack_planes
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+_SAME_IN_ALL = {
+    "SeriesInstanceUID": "series",
+    "StudyInstanceUID": "studies",
+    "PatientID": "patients",
+    "SOPClassUID": "kinds of image",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,7 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> tuple[Volu
             complete volume (E302, E304, E305, E306, E311, E315, E316).
     """
     series = open_series(folder, series_uid)
-    stored = np.concatenate([read_stored(file) for file in series.files])
+    stored = read_stored(series.files)
     slopes, intercepts = rescale_of(list(series.files))
     if series.is_multiframe:
         order = list(series.frame_order)
@@ -82,14 +87,15 @@ def open_series(folder: str | Path, series_uid: str | None = None) -> Series:
     chosen = _choose(contents, Path(folder), series_uid)
     if contents.unreadable:
         path, reason = contents.unreadable[0]
-        more = f" and {len(contents.unreadable) - 1} more files" if len(contents.unreadable) > 1 else ""
+        number = len(contents.unreadable)
+        others = f" The same holds for {number - 1} more files." if number > 1 else ""
         raise InputError(
-            f"{reason.rstrip('.')}{more}. It may be a slice of the series, so nothing was read.",
-            code="E311",
+            f"{reason.message} It may be a slice of the series, so nothing was read.{others}",
+            code=reason.code,
             hint="Remove it from the folder, or import the series again.",
             path=path,
         )
-    return series_of_files(chosen.paths)
+    return _series([contents.headers.get(path) or _read_image(path) for path in chosen.paths])
 
 
 def series_of_files(paths: tuple[Path, ...] | list[Path]) -> Series:
@@ -98,7 +104,19 @@ def series_of_files(paths: tuple[Path, ...] | list[Path]) -> Series:
     Raises:
         InputError: As ``read_series``, and E314 when they are of several series.
     """
-    files = [read_header(Path(path)) for path in paths]
+    return _series([_read_image(Path(path)) for path in paths])
+
+
+def _read_image(path: Path) -> Header:
+    header = read_header(path)
+    if header is None:
+        raise InputError(
+            f"'{path.name}' is not an image.", code="E311", hint="Choose the files of one image series.", path=path
+        )
+    return header
+
+
+def _series(files: list[Header]) -> Series:
     _check_identity(files)
     planes = planes_of(files)
     geometry, order = stack_planes(planes)
@@ -157,12 +175,7 @@ def _check_identity(files: list[Header]) -> None:
                 path=file.path,
             )
         seen[uid] = file
-    for keyword, words in (
-        ("SeriesInstanceUID", "series"),
-        ("StudyInstanceUID", "studies"),
-        ("PatientID", "patients"),
-        ("SOPClassUID", "kinds of image"),
-    ):
+    for keyword, words in _SAME_IN_ALL.items():
         values = sorted({str(file.dataset.get(keyword, "") or "") for file in files})
         if len(values) > 1:
             raise InputError(

@@ -7,6 +7,7 @@ the voxels in the wrong place. Here every such stack is refused.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ class Plane:
         spacing_mm: Between rows and between columns, Pixel Spacing.
         size: Rows and columns.
         slice_spacing_mm: What the header says; used for a stack of one plane only.
-        timing: Attributes that tell repetitions apart, such as echo time, by keyword.
+        timing: Gives the attributes that tell repetitions apart, such as echo time, by keyword.
         name: File name or frame number, for messages.
     """
 
@@ -44,7 +45,7 @@ class Plane:
     spacing_mm: tuple[float, float]
     size: tuple[int, int]
     slice_spacing_mm: float | None
-    timing: dict[str, str]
+    timing: Callable[[], dict[str, str]]
     name: str
 
 
@@ -201,7 +202,7 @@ def _single_spacing(plane: Plane) -> float:
 
 def _differences(planes: list[Plane], group: np.ndarray) -> str:
     """Which attributes tell the images of the first position apart, such as ' (EchoTime 2.3, 4.6)'."""
-    first = [plane.timing for plane, index in zip(planes, group, strict=True) if index == 0]
+    first = [plane.timing() for plane, index in zip(planes, group, strict=True) if index == 0]
     found = []
     for keyword in first[0]:
         values = sorted({timing.get(keyword, "") for timing in first})
