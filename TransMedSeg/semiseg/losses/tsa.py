@@ -1,12 +1,13 @@
-"""Transferable semantic augmentation (TSA) for segmentation, as a plug-in. Needs torch and nothing else: copy this file.
+"""Transferable semantic augmentation (TSA) for segmentation, as a plug-in. Copy this file: it needs only torch.
 
 The loss is the cross-entropy of a voxel averaged over infinitely many augmented copies of its feature vector. A copy is
 the vector plus Gaussian noise whose mean points from the labeled to the unlabeled features of its class and whose
-covariance is that of the unlabeled features. The average has a closed upper bound in which all augmentation is one small
-class-pair table, the same for every voxel:
+covariance is that of the unlabeled features. The average has a closed upper bound in which all augmentation is one
+small class-pair table, the same for every voxel:
 
-    table[y, c] = alpha (w_c - w_y)' (mean_target_y - mean_source_y) + alpha / 2 (w_c - w_y)' covariance_target_y (w_c - w_y)
-    loss        = mean over voxels of  cross_entropy(logits + table[label], label)
+    shift_y     = mean_target_y - mean_source_y
+    table[y, c] = alpha (w_c - w_y)' shift_y + alpha / 2 (w_c - w_y)' covariance_target_y (w_c - w_y)
+    loss        = mean over voxels of cross_entropy(logits + table[label], label)
 
 With two classes that is a learned margin per class: mean of softplus(z_other - z_label + table[label, other]).
 
@@ -16,16 +17,17 @@ Use, in any training loop whose network ends in a convolution ``head`` fed with 
     ...
     source.update(features_labeled, labels)                       # every step; no gradient
     target.update(features_unlabeled, pseudo_labels, keep)
-    table = pair_table(head_weight(head), source.mean, target.mean, target.covariance, alpha, seen=source.seen & target.seen)
+    table = pair_table(head_weight(head), source.mean, target.mean, target.covariance, alpha,
+                       seen=source.seen & target.seen)
     loss = loss + 0.4 * tsa_loss(logits_labeled, labels, table)
 
 Sources: TSA, Li et al., CVPR 2021 (loss with mean shift); ISDA, Wang et al., NeurIPS 2019 (closed form without it);
-TransMedSeg (TSA between labeled and unlabeled scans, weight 0.4). The published codes build arrays of voxels x classes x
-features; the table gives the same numbers without them.
+TransMedSeg (TSA between labeled and unlabeled scans, weight 0.4). The published codes build arrays of voxels x classes
+x features; the table gives the same numbers without them.
 
 Suffixes name the axes: N voxels (or B samples and *X* space), C classes, A features, K sampled voxels per class.
-Logits and features may be (N, C) and (N, A) or dense maps (B, C, *space) and (B, A, *space): the class or feature axis is
-axis 1 in both, labels are (N,) or (B, *space). Nothing here waits for a GPU: no ``.item()``, no boolean indexing.
+Logits and features may be (N, C) and (N, A) or dense maps (B, C, *space) and (B, A, *space): the class or feature axis
+is axis 1 in both, labels are (N,) or (B, *space). Nothing here waits for a GPU: no ``.item()``, no boolean indexing.
 """
 
 from __future__ import annotations
@@ -41,17 +43,19 @@ _HERMITE_WEIGHTS = (0.4063492063492064, 0.2440975028949394, 0.0499164067652179, 
 class ClassMoments(nn.Module):
     """Running mean and covariance of the feature vectors of each class.
 
-    State lives in persistent buffers in fp32, so it follows ``.to()`` and checkpoints. An update costs about a millisecond on
-    a CPU: it looks at up to ``max_voxels`` voxels of each class, spread evenly over all voxels of that class, others in each
-    call. The choice depends on ``num_calls`` alone, so a resumed run repeats it. With ``torch.distributed`` initialized all
-    ranks hold the moments of all ranks' voxels; every rank must then call ``update`` equally often.
+    State lives in persistent buffers in fp32, so it follows ``.to()`` and checkpoints. An update takes about a
+    millisecond on a CPU: it looks at up to ``max_voxels`` voxels of each class, spread evenly over all voxels of that
+    class, others in each call. The choice depends on ``num_calls`` alone, so a resumed run repeats it. With
+    ``torch.distributed`` initialized all ranks hold the moments of all ranks' voxels; every rank must then call
+    ``update`` equally often.
 
     Args:
         num_classes: C, background included.
         num_features: A, channels of the classifier's input.
-        momentum: Share of the old moments kept in an update; the first ``1 / (1 - momentum)`` updates are a plain average.
+        momentum: Share of the old moments kept in an update; the first ``1 / (1 - momentum)`` updates are a plain
+            average.
         min_count: An update skips a class with fewer voxels than this.
-        max_voxels: Sampled voxels per class and update; 1,024 know a variance to 4 %, and a hundred updates are averaged.
+        max_voxels: Sampled voxels per class and update; 1,024 give a variance to 4 %, before averaging over updates.
 
     Attributes:
         mean: (C, A).
@@ -117,8 +121,8 @@ def _sample_each_class(
     """Picks evenly spread voxels of every class, with shapes that do not depend on the data.
 
     Returns:
-        Flat voxel numbers (C, K), which of them count (C, K) bool (a class with fewer than K voxels fills up with others),
-        and the voxels of each class among the candidates (C,).
+        Flat voxel numbers (C, K), which of them count (C, K) bool (a class with fewer than K voxels fills up with
+        others), and the voxels of each class among the candidates (C,).
     """
     labels_N = labels.reshape(-1)
     device = labels_N.device
@@ -144,8 +148,9 @@ def _sample_each_class(
 def class_moments(sample_CKA: Tensor, taken_CK: Tensor, count_C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Count (C,), mean (C, A) and biased covariance (C, A, A) of sampled vectors, over all ranks.
 
-    Two passes: the mean first, then products of centered vectors. The mean square minus the squared mean loses every digit in
-    fp32 when the mean is large. A rank's sample stands for ``count_C`` voxels, so ranks weigh by what they have.
+    Two passes: the mean first, then products of centered vectors. The mean square minus the squared mean loses every
+    digit in fp32 when the mean is large. A rank's sample stands for ``count_C`` voxels, so ranks weigh by what they
+    have.
     """
     per_sample_C = count_C / taken_CK.sum(1).clamp(min=1)
     sample_CKA = torch.where(taken_CK[..., None], sample_CKA, 0)
@@ -304,8 +309,10 @@ def _two_class_entry(table_CC: Tensor, labels_N: Tensor) -> Tensor:
 
 
 def _rows(table_CC: Tensor, labels_N: Tensor) -> Tensor:
-    """table[label] in the layout of the logits. A product with one-hot labels, for the gradient of an index with few rows and
-    millions of repeats is slow on a GPU."""
+    """table[label] in the layout of the logits.
+
+    A product with one-hot labels: the gradient of an index with few rows and millions of repeats is slow on a GPU.
+    """
     one_hot_NC = labels_N[..., None] == torch.arange(table_CC.shape[0], device=labels_N.device)
     return (one_hot_NC.to(table_CC.dtype) @ table_CC).movedim(-1, 1)
 
@@ -328,8 +335,8 @@ def tsa_diagnostics(
 ) -> dict[str, Tensor]:
     """What to watch while training, a value per class (C,) or class pair (C, C). For every hundredth step or so.
 
-    A condition number above 1e6 or a clamp count above 0 asks for attention; a table with [0, 1] far from [1, 0] moves the
-    boundary of a two-class task.
+    A condition number above 1e6 or a clamp count above 0 asks for attention; a table with [0, 1] far from [1, 0] moves
+    the boundary of a two-class task.
     """
     seen = source.seen & target.seen
     inputs = (weight_CA, source.mean, target.mean, target.covariance, alpha, shrinkage)
