@@ -1,0 +1,132 @@
+"""Questions and messages that answer themselves, and are remembered.
+
+A modal dialog would wait for ever in a test. Here each one is recorded in `shown`, and answered from `answers`:
+
+    dialogs.answers["confirmYesNoDisplay"] = [True, False]      # for the first and the second question
+    dialogs.answers["getExistingDirectory"] = ["/data/cases"]
+    ...
+    assert dialogs.texts() == ["Keep the best model so far?"]
+
+Without an answer, slicer.util's displays do what Slicer does in testing mode, file dialogs are cancelled, message
+boxes take their default button, and any other modal dialog raises UnansweredDialog.
+"""
+
+from dataclasses import dataclass
+
+from PySide6 import QtWidgets
+
+from .pythonqt.wrapped import is_pyside_class
+
+
+class UnansweredDialog(RuntimeError):
+    """A modal dialog was opened and the test gave no answer for it."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One dialog: the function that showed it, and its texts."""
+
+    kind: str
+    text: str
+    title: str = ""
+    details: str = ""
+
+
+shown = []
+answers = {}
+
+_DISPLAYS = (
+    "delayDisplay",
+    "infoDisplay",
+    "warningDisplay",
+    "errorDisplay",
+    "confirmOkCancelDisplay",
+    "confirmYesNoDisplay",
+    "confirmRetryCloseDisplay",
+    "messageBox",
+)
+_FILE_DIALOGS = {
+    "getExistingDirectory": "",
+    "getOpenFileName": ("", ""),
+    "getOpenFileNames": ([], ""),
+    "getSaveFileName": ("", ""),
+}
+_INPUT_DIALOGS = {"getText": ("", False), "getInt": (0, False), "getDouble": (0.0, False), "getItem": ("", False)}
+_BOXES = ("information", "question", "warning", "critical", "about")
+
+
+def texts():
+    """Lists the texts shown so far, oldest first."""
+    return [one.text for one in shown]
+
+
+def forget():
+    """Forgets what was shown and what was to be answered."""
+    shown.clear()
+    answers.clear()
+
+
+def _record(kind, text, title="", details=""):
+    shown.append(Shown(kind, str(text), str(title or ""), str(details or "")))
+
+
+def _has_answer(kind):
+    return bool(answers.get(kind))
+
+
+def install():
+    """Puts the recorders in front of slicer.util's displays and Qt's modal dialogs."""
+    import slicer.util
+
+    for name in _DISPLAYS:
+        native = getattr(slicer.util, name)
+        if not hasattr(native, "bed_recorder"):
+            setattr(slicer.util, name, _display(name, native))
+    for cls, defaults in ((QtWidgets.QFileDialog, _FILE_DIALOGS), (QtWidgets.QInputDialog, _INPUT_DIALOGS)):
+        for name, default in defaults.items():
+            setattr(cls, name, staticmethod(_static_dialog(name, default)))
+    for name in _BOXES:
+        setattr(QtWidgets.QMessageBox, name, staticmethod(_static_box(name)))
+    for cls in (QtWidgets.QDialog, QtWidgets.QMessageBox):
+        cls.exec = cls.exec_ = _exec
+
+
+def _display(name, native):
+    def display(text, *args, **kwargs):
+        _record(name, text, kwargs.get("windowTitle"), kwargs.get("detailedText"))
+        return answers[name].pop(0) if _has_answer(name) else native(text, *args, **kwargs)
+
+    display.bed_recorder = True
+    return display
+
+
+def _static_dialog(name, default):
+    def dialog(parent=None, title="", text="", *args, **kwargs):
+        _record(name, text, title)
+        return answers[name].pop(0) if _has_answer(name) else default
+
+    return dialog
+
+
+def _static_box(name):
+    def box(parent, title, text, *args, **kwargs):
+        _record(name, text, title)
+        if _has_answer(name):
+            return answers[name].pop(0)
+        return QtWidgets.QMessageBox.Yes if name == "question" else QtWidgets.QMessageBox.Ok
+
+    return box
+
+
+def _exec(self):
+    kind = next(cls.__name__ for cls in type(self).__mro__ if is_pyside_class(cls))
+    is_box = isinstance(self, QtWidgets.QMessageBox)
+    text = self.text if is_box else self.windowTitle
+    _record(kind, text, self.windowTitle, self.detailedText if is_box else "")
+    if _has_answer(kind):
+        answer = answers[kind].pop(0)
+        return answer(self) if callable(answer) else answer
+    if is_box:
+        button = self.defaultButton()
+        return int(self.standardButton(button)) if button else int(QtWidgets.QMessageBox.Ok)
+    raise UnansweredDialog(f"{type(self).__name__} '{self.windowTitle}' would wait for the user")
