@@ -1,1 +1,1 @@
-"""Losses see tensors only. Numerically delicate parts run in fp32 whatever the autocast."""
+"""Losses: plain functions of tensors, one file an idea."""

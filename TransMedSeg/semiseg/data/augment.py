@@ -1,0 +1,229 @@
+"""Augmentation: draw, then apply. Geometry moves image and label together; intensity changes the image alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .randomness import device_generator
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """How patches are moved and recolored.
+
+    Attributes:
+        flip_axes: Array axes (0 slice, 1 row, 2 column) that are flipped, each with probability one half. BCP on LA: 1 and 2.
+        quarter_turns: Turn by 0, 90, 180 or 270 degrees in the row-column plane (BCP on LA). Needs equal row and column sides.
+        rotation_deg: Largest turn around each array axis; 0 keeps the voxel grid, so nothing is interpolated.
+        scale: Largest relative change of size along each axis, as a natural logarithm: 0.2 means 0.82 to 1.22.
+        intensity: Strength of the intensity changes from 0 (off) to 1: contrast curve, bias field, gain, blur and noise.
+    """
+
+    flip_axes: tuple[int, ...] = (0, 1, 2)
+    quarter_turns: bool = False
+    rotation_deg: float = 15.0
+    scale: float = 0.2
+    intensity: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
+        if any(axis not in (0, 1, 2) for axis in self.flip_axes):
+            raise ValueError(f"flip_axes are 0 (slice), 1 (row) and 2 (column); got {self.flip_axes}")
+        if not (0 <= self.rotation_deg <= 180 and 0 <= self.scale < 1 and 0 <= self.intensity <= 2):
+            raise ValueError(f"rotation_deg is 0 to 180, scale 0 to 1 and intensity 0 to 2; got {self}")
+
+    @property
+    def keeps_grid(self) -> bool:
+        """True when patches are cut, flipped and turned without interpolation."""
+        return self.rotation_deg == 0 and self.scale == 0
+
+
+@dataclass(frozen=True)
+class PatchDraw:
+    """Where a patch comes from.
+
+    Attributes:
+        center: (3,) position of the patch's center in voxels of the case.
+        matrix: (3, 3) from voxels of the patch to voxels of the case, about the two centers.
+    """
+
+    center: np.ndarray
+    matrix: np.ndarray
+
+
+def draw_patch(
+    rng: np.random.Generator, case_shape: tuple[int, ...], patch_size: tuple[int, ...], options: AugmentOptions
+) -> PatchDraw:
+    """Draws position, turn, size and flips of one patch.
+
+    The center is uniform over the positions at which an unturned patch stays inside the case; along an axis on which the case is smaller
+    than the patch, it is the case's center.
+    """
+    shape = np.asarray(case_shape, dtype=np.float64)
+    size = np.asarray(patch_size, dtype=np.float64)
+    flat = size == 1  # a slice of a 2-D task: it is neither turned out of its plane nor scaled or flipped across it
+    angles = np.deg2rad(rng.uniform(-options.rotation_deg, options.rotation_deg, 3))
+    if flat[0]:
+        angles[1:] = 0.0
+    scales = np.exp(rng.uniform(-options.scale, options.scale, 3))
+    flips = np.where((rng.random(3) < 0.5) & np.isin([0, 1, 2], options.flip_axes), -1.0, 1.0)
+    turns = int(rng.integers(4)) if options.quarter_turns else 0
+    scales[flat], flips[flat] = 1.0, 1.0
+    matrix = _rotation(angles) * scales
+    if turns:
+        quarter = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=np.float64)
+        matrix = matrix @ np.linalg.matrix_power(quarter, turns)
+    if options.keeps_grid:
+        free = np.maximum(shape - size, 0)
+        corner = np.floor(rng.random(3) * (free + 1))
+        center = np.where(shape >= size, corner + (size - 1) / 2, (shape - 1) / 2)
+    else:
+        low = np.minimum((size - 1) / 2, (shape - 1) / 2)
+        center = low + rng.random(3) * (shape - 1 - 2 * low)
+        center = np.where(flat, np.floor(rng.random(3) * shape), center)
+    return PatchDraw(center, matrix * flips)
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = [other for other in range(3) if other != axis]
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    return matrix
+
+
+def cut_patch(
+    image: Tensor, label: Tensor | None, draw: PatchDraw, patch_size: tuple[int, int, int]
+) -> tuple[Tensor, Tensor | None]:
+    """Cuts one patch of an image (trilinear, edge values outside) and of its label (nearest, background outside).
+
+    Args:
+        image: (slice, row, column) floating point, on any device.
+        label: (slice, row, column) uint8 on the same device, or None.
+
+    Returns:
+        Image (*patch_size) float32 and label (*patch_size) int64 or None.
+    """
+    grid = _sampling_grid(draw, image.shape, patch_size, image.device)
+    volume = image[None, None].float()
+    patch = F.grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=False)[0, 0]
+    if label is None:
+        return patch, None
+    mask = F.grid_sample(label[None, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return patch, mask[0, 0].round_().long()
+
+
+def _sampling_grid(
+    draw: PatchDraw, case_shape: tuple[int, ...], patch_size: tuple[int, int, int], device: torch.device
+) -> Tensor:
+    """(1, *patch, 3) in grid_sample's convention: column, row, slice in [-1, 1] from edge to edge."""
+    size = torch.tensor(case_shape, dtype=torch.float64)
+    matrix = torch.from_numpy(draw.matrix)
+    offset = torch.from_numpy(draw.center) - matrix @ ((torch.tensor(patch_size, dtype=torch.float64) - 1) / 2)
+    matrix = 2 * matrix / size[:, None]
+    offset = (2 * offset + 1) / size - 1
+    # grid_sample counts axes from the fastest: both sides of the affine are reversed.
+    matrix, offset = matrix.flip(0).float().to(device), offset.flip(0).float().to(device)
+    axes = [torch.arange(count, device=device, dtype=torch.float32) for count in patch_size]
+    grid = offset + axes[0].view(-1, 1, 1, 1) * matrix[:, 0]
+    grid = grid + axes[1].view(1, -1, 1, 1) * matrix[:, 1] + axes[2].view(1, 1, -1, 1) * matrix[:, 2]
+    return grid[None]
+
+
+@dataclass(frozen=True)
+class IntensityDraw:
+    """One sample's intensity changes; 0 switches a part off.
+
+    Attributes:
+        gamma: Exponent of the contrast curve minus one ... as a natural logarithm; its sign with ``inverted`` bends either end.
+        inverted: Bend the bright end instead of the dark one.
+        bias: (3, 3, 3) logarithms of the multiplicative field at the nodes of a coarse grid.
+        log_gain, offset: ``image * exp(log_gain) + offset``, in units of the image's standard deviation.
+        blur_voxels: Standard deviation of the Gaussian blur.
+        noise: Standard deviation of the added noise, in units of the image's standard deviation.
+        seed: Seeds the noise.
+    """
+
+    gamma: float
+    inverted: bool
+    bias: np.ndarray
+    log_gain: float
+    offset: float
+    blur_voxels: float
+    noise: float
+    seed: int
+
+
+def draw_intensity(rng: np.random.Generator, strength: float) -> IntensityDraw:
+    """Draws one sample's intensity changes for a strength from 0 to 1 (ours, see decisions.md)."""
+    return IntensityDraw(
+        gamma=strength * rng.uniform(-0.6, 0.6) * (rng.random() < 0.7),
+        inverted=bool(rng.random() < 0.5),
+        bias=strength * rng.normal(0, 0.15, (3, 3, 3)) * (rng.random() < 0.5),
+        log_gain=strength * rng.uniform(-0.25, 0.25),
+        offset=strength * rng.uniform(-0.25, 0.25),
+        blur_voxels=rng.uniform(0.5, 1.2) * (rng.random() < 0.3 * min(strength, 1.0)),
+        noise=strength * rng.uniform(0, 0.2) * (rng.random() < 0.3),
+        seed=int(rng.integers(2**63)),
+    )
+
+
+def change_intensity(image: Tensor, draws: list[IntensityDraw]) -> Tensor:
+    """Applies one draw to each sample.
+
+    Args:
+        image: (batch, 1, *space) float32, about zero mean and unit spread.
+
+    Returns:
+        A new tensor of the same shape.
+    """
+    return torch.cat([_change_one(image[index : index + 1], draw) for index, draw in enumerate(draws)])
+
+
+def _change_one(x: Tensor, draw: IntensityDraw) -> Tensor:
+    space = x.shape[2:]
+    if draw.blur_voxels > 0:
+        x = _blur(x, draw.blur_voxels)
+    if draw.gamma != 0:
+        low, high = x.amin(), x.amax()
+        unit = (x - low) / (high - low).clamp_min(1e-6)
+        unit = 1 - (1 - unit) ** np.exp(draw.gamma) if draw.inverted else unit ** np.exp(draw.gamma)
+        # The curve changes contrast; overall brightness and spread are the gain's and the offset's business.
+        spread, mean = torch.std_mean(x)
+        new_spread, new_mean = torch.std_mean(unit)
+        x = (unit - new_mean) * (spread / new_spread.clamp_min(1e-6)) + mean
+    if np.any(draw.bias):
+        coarse = torch.from_numpy(draw.bias).to(x)[None, None]
+        if len(space) == 2:
+            coarse = coarse[:, :, 1]
+        mode = "trilinear" if len(space) == 3 else "bilinear"
+        x = x * torch.exp(F.interpolate(coarse, size=space, mode=mode, align_corners=True))
+    x = x * float(np.exp(draw.log_gain)) + draw.offset
+    if draw.noise > 0:
+        generator = device_generator(x.device, draw.seed)
+        x = x + draw.noise * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return x
+
+
+def _blur(x: Tensor, sigma_voxels: float) -> Tensor:
+    steps = torch.arange(-2, 3, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-0.5 * (steps / sigma_voxels) ** 2)
+    kernel = kernel / kernel.sum()
+    dims = x.ndim - 2
+    convolve = F.conv3d if dims == 3 else F.conv2d
+    for axis in range(dims):
+        shape, padding = [1] * (dims + 2), [0] * dims
+        shape[2 + axis], padding[axis] = 5, 2
+        weights = kernel.view(shape)
+        # Zero padding darkens the border; dividing by the blurred ones restores it.
+        edge = convolve(torch.ones_like(x[:1, :1]), weights, padding=padding)
+        x = convolve(x, weights, padding=padding) / edge
+    return x

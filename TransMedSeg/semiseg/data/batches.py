@@ -1,0 +1,169 @@
+"""Batches for training: cases in memory, patches cut and moved on the device, no worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .augment import AugmentOptions, IntensityDraw, change_intensity, cut_patch, draw_intensity, draw_patch
+from .cache import PreparedSet
+from .randomness import generator_for, seed_for
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method sees in one step. Labeled and unlabeled samples are drawn separately; only geometry has been changed.
+
+    Samples come in pairs (0, 1), (2, 3), ... for methods that mix two of a kind.
+
+    Attributes:
+        labeled: (num_labeled, 1, *space) float32.
+        labels: (num_labeled, *space) int64.
+        unlabeled: (num_unlabeled, 1, *space) float32; None when the task has no unlabeled cases.
+        unlabeled_cases: Index of each unlabeled sample's case in the prepared set.
+        intensity_labeled, intensity_unlabeled: One draw for each sample; ``perturb`` applies them.
+        seed: A number for everything else that a method draws in this step; the same on every rank.
+    """
+
+    labeled: Tensor
+    labels: Tensor
+    unlabeled: Tensor | None
+    unlabeled_cases: tuple[int, ...]
+    intensity_labeled: list[IntensityDraw]
+    intensity_unlabeled: list[IntensityDraw]
+    seed: int
+
+    def perturb_labeled(self) -> Tensor:
+        """The labeled images with their intensity changed."""
+        return change_intensity(self.labeled, self.intensity_labeled)
+
+    def perturb_unlabeled(self) -> Tensor:
+        """The unlabeled images with their intensity changed (the student's view)."""
+        return change_intensity(self.unlabeled, self.intensity_unlabeled)
+
+
+class CaseStore:
+    """The prepared cases as tensors: on the device while they fit, in host memory otherwise.
+
+    Args:
+        prepared: The prepared set; its arrays are memory-mapped.
+        indices: The cases that training needs.
+        device: Where patches are cut.
+        budget_bytes: How much of the device's memory the cases may take. Above it they stay in memory-mapped host files and the part
+            around each patch is sent when it is drawn.
+    """
+
+    def __init__(self, prepared: PreparedSet, indices: list[int], device: torch.device, budget_bytes: int) -> None:
+        self._prepared = prepared
+        self._device = device
+        self._cases: dict[int, tuple[Tensor, Tensor | None]] = {}
+        total = sum(prepared.num_bytes(index) for index in indices)
+        self.is_resident = total <= budget_bytes
+        if self.is_resident:
+            for index in indices:
+                image, label = prepared.arrays(index)
+                # grid_sample on a CPU has no half precision: there the images are kept as float32
+                dtype = torch.float32 if device.type == "cpu" else torch.float16
+                self._cases[index] = (
+                    torch.from_numpy(np.array(image)).to(device, dtype),
+                    None if label is None else torch.from_numpy(np.array(label)).to(device),
+                )
+
+    def shape(self, index: int) -> tuple[int, int, int]:
+        return self._prepared.shape(index)
+
+    def case(self, index: int) -> tuple[Tensor, Tensor | None]:
+        """Image and label of one case on the device."""
+        if self.is_resident:
+            return self._cases[index]
+        image, label = self._prepared.arrays(index)
+        image_tensor = torch.from_numpy(np.array(image)).to(self._device, torch.float32, non_blocking=True)
+        return image_tensor, None if label is None else torch.from_numpy(np.array(label)).to(self._device)
+
+
+class TwoStreamBatches:
+    """Endless batches of labeled and unlabeled patches.
+
+    A batch is a function of the run's seed and the iteration alone. With several ranks each rank cuts its share of the same global batch.
+
+    Args:
+        store: The cases.
+        labeled, unlabeled: Indices of the cases in each stream.
+        patch_size: (slice, row, column); a first side of 1 gives 2-D batches.
+        num_labeled, num_unlabeled: Samples of each stream in the *global* batch; even numbers.
+        augment: How patches are moved and recolored.
+        seed: The run's seed.
+        rank, world_size: Of this process.
+
+    Raises:
+        InputError: No labeled case, or the batch cannot be shared by the ranks in pairs.
+    """
+
+    def __init__(
+        self,
+        store: CaseStore,
+        labeled: list[int],
+        unlabeled: list[int],
+        patch_size: tuple[int, int, int],
+        num_labeled: int,
+        num_unlabeled: int,
+        augment: AugmentOptions,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not labeled:
+            raise InputError("Training needs labeled cases; none is left.", code="E801")
+        for name, count in (("labeled", num_labeled), ("unlabeled", num_unlabeled)):
+            if count % (2 * world_size) or (count < 2 and name == "labeled"):
+                raise InputError(
+                    f"The batch has {count} {name} samples for {world_size} process(es); pairs cannot be shared evenly.",
+                    hint=f"Use a multiple of {2 * world_size}.",
+                )
+        self._store, self._labeled, self._unlabeled = store, labeled, unlabeled
+        self._patch_size = patch_size
+        self._counts = (num_labeled, num_unlabeled if unlabeled else 0)
+        self._augment, self._seed = augment, seed
+        self._rank, self._world_size = rank, world_size
+
+    def batch(self, iteration: int) -> Batch:
+        """The batch of one iteration."""
+        images, labels, draws, _ = self._stream("labeled", self._labeled, self._counts[0], iteration)
+        unlabeled, _, unlabeled_draws, cases = None, None, [], ()
+        if self._counts[1]:
+            unlabeled, _, unlabeled_draws, cases = self._stream("unlabeled", self._unlabeled, self._counts[1], iteration)
+        return Batch(
+            images, labels, unlabeled, tuple(cases), draws, unlabeled_draws, seed_for(self._seed, iteration, 0, "method")
+        )
+
+    def _stream(
+        self, name: str, indices: list[int], count: int, iteration: int
+    ) -> tuple[Tensor, Tensor | None, list[IntensityDraw], list[int]]:
+        share = count // self._world_size
+        images, labels, draws, cases = [], [], [], []
+        for sample in range(self._rank * share, (self._rank + 1) * share):
+            rng = generator_for(self._seed, iteration, sample, name)
+            index = self._pick(indices, count, iteration, sample, name)
+            draw = draw_patch(rng, self._store.shape(index), self._patch_size, self._augment)
+            image, label = self._store.case(index)
+            image, label = cut_patch(image, label if name == "labeled" else None, draw, self._patch_size)
+            images.append(image)
+            labels.append(label)
+            draws.append(draw_intensity(rng, self._augment.intensity))
+            cases.append(index)
+        stacked = torch.stack(images)[:, None]
+        targets = torch.stack(labels) if name == "labeled" else None
+        if self._patch_size[0] == 1:
+            stacked, targets = stacked[:, :, 0], None if targets is None else targets[:, 0]
+        return stacked, targets, draws, cases
+
+    def _pick(self, indices: list[int], count: int, iteration: int, sample: int, name: str) -> int:
+        """Every case once before any comes again, in an order shuffled anew for each round."""
+        position = iteration * count + sample
+        round_, place = divmod(position, len(indices))
+        order = generator_for(self._seed, round_, 0, f"order of {name}").permutation(len(indices))
+        return indices[order[place]]

@@ -1,0 +1,213 @@
+"""The two stages that BCP, GraphCL and TransMedSeg share (BCP, Bai et al., CVPR 2023, sections 3.2 and 3.3).
+
+Pretraining mixes labeled images with labeled images. Self-training mixes labeled with unlabeled ones, both ways; the unlabeled part is
+labeled by the teacher, a moving average of the student:
+
+    X_in  = frame of L_a + core of U_a        loss_in  = R(frame, Y_a)  + 0.5 R(core, Y'_a)       (equations 1, 7)
+    X_out = frame of U_b + core of L_b        loss_out = 0.5 R(frame, Y'_b) + R(core, Y_b)        (equations 2, 8)
+
+with R half of Dice plus cross-entropy on a region and Y' the teacher's labels, reduced to their largest component. The batch's samples
+0, 2, 4, ... are the "a", samples 1, 3, 5, ... the "b".
+
+Differences from the authors' code are options; the preset "faithful" sets all of them back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batches import Batch
+from ..losses.consistency import confidence
+from ..losses.segmentation import dice_and_cross_entropy
+from ..networks.output import NetworkOutput
+from .base import Progress, Stage, Task
+from .copy_paste import box_mask, copy_paste_loss, mix
+from .pseudo_label import pseudo_labels
+from .teacher import Teacher
+
+PRETRAIN, SELF_TRAIN = "pretrain", "self_train"
+
+
+@dataclass(frozen=True)
+class CopyPasteOptions:
+    """Options of bidirectional copy-paste.
+
+    Attributes:
+        pretrain_share: Part of all iterations that pretrains. BCP: 2,000 of 17,000.
+        pretrain_mixing: Probability that a pretraining batch is mixed. BCP: 1.
+        box_fraction: Side of the core relative to the patch. BCP: 2/3.
+        pseudo_weight: Weight of the regions under pseudo-labels. BCP: 0.5.
+        decay: Of the teacher's moving average. BCP: 0.99.
+        average_buffers: The teacher follows the buffers of batch normalization. BCP on LA: no.
+        teacher_training_mode: The teacher keeps dropout and batch statistics. BCP: yes.
+        teacher_flips: The teacher's probabilities are averaged over this many mirror images (1 or 2). BCP: 1.
+        deploy: "teacher" (ours) or "student" (BCP).
+        perturb: Change the intensity of the student's images; the teacher sees them unchanged. BCP: no.
+        threshold: Foreground probability from which a voxel is foreground, two classes only. BCP: 0.5.
+        connectivity: Neighbors that make a component: 26 (BCP on LA), 18 (Pancreas), 6 or "slices" (ACDC).
+        keep_share: Components of at least this share of the largest are kept as well. BCP: 1, the largest alone.
+        confidence_weighting: Weigh pseudo-labeled voxels by 1 - entropy / log C. BCP: no.
+        dice_form: "la" (also Pancreas), "acdc", or "present": structures missing in both do not count. BCP: by data set.
+    """
+
+    pretrain_share: float = 0.3
+    pretrain_mixing: float = 0.5
+    box_fraction: float = 2 / 3
+    pseudo_weight: float = 0.5
+    decay: float = 0.99
+    average_buffers: bool = True
+    teacher_training_mode: bool = False
+    teacher_flips: int = 1
+    deploy: str = "teacher"
+    perturb: bool = True
+    threshold: float = 0.5
+    connectivity: int | str = 26
+    keep_share: float = 1.0
+    confidence_weighting: bool = False
+    dice_form: str = "la"
+
+
+FAITHFUL = {
+    "pretrain_share": 2 / 17,
+    "pretrain_mixing": 1.0,
+    "average_buffers": False,
+    "teacher_training_mode": True,
+    "deploy": "student",
+    "perturb": False,
+}
+"""What BCP's code for LA does, where it differs from the defaults."""
+
+
+@dataclass
+class SelfTrainingStep:
+    """What one self-training step computed, for methods that add terms.
+
+    Attributes:
+        terms: ``"in"`` and ``"out"``.
+        output: The student's output for [X_in; X_out], batch first.
+        labels: (batch, *space) mixed labels.
+        is_truth: (batch, *space) bool, True where the label was drawn by a person.
+        is_pseudo: (batch, *space) bool, True where it is a pseudo-label that the component filter left alone.
+        teacher: The teacher's output for the unlabeled images.
+        pseudo: (unlabeled, *space) pseudo-labels.
+        untouched: (unlabeled, *space) bool, False where the component filter removed foreground.
+    """
+
+    terms: dict[str, Tensor]
+    output: NetworkOutput
+    labels: Tensor
+    is_truth: Tensor
+    is_pseudo: Tensor
+    teacher: NetworkOutput
+    pseudo: Tensor
+    untouched: Tensor
+
+
+class CopyPasteTraining(nn.Module):
+    """Student, teacher and the arithmetic of both stages. A part of a method, not a method.
+
+    Args:
+        task: What is learned.
+        options: See ``CopyPasteOptions``.
+        **network_changes: Options of the network that the method insists on.
+    """
+
+    def __init__(self, task: Task, options: CopyPasteOptions, **network_changes: object) -> None:
+        super().__init__()
+        self.options = options
+        self.num_classes = task.num_classes
+        self.student = task.make_network(**network_changes)
+        self.teacher = Teacher(self.student, options.decay, options.average_buffers, options.teacher_training_mode)
+        self.register_buffer("pseudo_share", torch.zeros(()))
+        self.register_buffer("pseudo_entropy", torch.zeros(()))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return Stage(PRETRAIN, self.options.pretrain_share), Stage(SELF_TRAIN, 1 - self.options.pretrain_share)
+
+    @property
+    def deployed(self) -> nn.Module:
+        return self.teacher.network if self.options.deploy == "teacher" else self.student
+
+    def start_stage(self, stage: str) -> None:
+        """The teacher starts self-training as a copy of the pretrained student; with a warm average it stays what it is."""
+        if stage == SELF_TRAIN and self.options.deploy == "student":
+            self.teacher.copy_from(self.student)
+
+    def after_step(self, progress: Progress) -> None:
+        # In BCP the teacher exists from the second stage on. A teacher that is deployed averages from the first step.
+        if progress.stage == SELF_TRAIN or self.options.deploy == "teacher":
+            self.teacher.update(self.student, progress.iteration)
+
+    def pretrain(self, batch: Batch) -> tuple[dict[str, Tensor], NetworkOutput]:
+        """Labeled images mixed with labeled images; both mixtures of each pair, so no label is wasted."""
+        images = batch.perturb_labeled() if self.options.perturb else batch.labeled
+        labels = batch.labels
+        generator = torch.Generator().manual_seed(batch.seed)
+        if float(torch.rand((), generator=generator)) < self.options.pretrain_mixing:
+            frame = self._frame(images, generator)
+            partner = torch.arange(len(images), device=images.device) ^ 1  # 0 with 1, 2 with 3, ...
+            images, labels = mix(images, images[partner], frame), mix(labels, labels[partner], frame)
+        output = self.student(images)
+        return {"supervised": dice_and_cross_entropy(output.logits, labels)}, output
+
+    def self_train(self, batch: Batch) -> SelfTrainingStep:
+        """Labeled images mixed with unlabeled ones, both ways."""
+        options = self.options
+        teacher = self._teach(batch.unlabeled)
+        pseudo, untouched = pseudo_labels(
+            teacher.logits, threshold=options.threshold, connectivity=options.connectivity, keep_share=options.keep_share
+        )
+        trust = confidence(teacher.logits) if options.confidence_weighting else torch.ones_like(pseudo, dtype=torch.float32)
+        self._watch(teacher, pseudo)
+        labeled = batch.perturb_labeled() if options.perturb else batch.labeled
+        unlabeled = batch.perturb_unlabeled() if options.perturb else batch.unlabeled
+        frame = self._frame(labeled, torch.Generator().manual_seed(batch.seed))
+        (l_a, l_b), (u_a, u_b) = _pairs(labeled), _pairs(unlabeled)
+        (y_a, y_b), (p_a, p_b) = _pairs(batch.labels), _pairs(pseudo)
+        (t_a, t_b), (k_a, k_b) = _pairs(trust), _pairs(untouched)
+        labels_in, labels_out = mix(y_a, p_a, frame), mix(p_b, y_b, frame)
+        output = self.student(torch.cat([mix(l_a, u_a, frame), mix(u_b, l_b, frame)]))
+        count = len(labels_in)
+        ones, none = torch.ones_like(t_a), torch.zeros_like(k_a)
+        terms = {
+            "in": copy_paste_loss(
+                output.logits[:count], labels_in, frame, 1.0, options.pseudo_weight,
+                form=options.dice_form, weight_BX=mix(ones, t_a, frame),
+            ),
+            "out": copy_paste_loss(
+                output.logits[count:], labels_out, frame, options.pseudo_weight, 1.0,
+                form=options.dice_form, weight_BX=mix(t_b, ones, frame),
+            ),
+        }  # fmt: skip
+        is_truth = torch.cat([mix(~none, none, frame), mix(none, ~none, frame)])
+        is_pseudo = torch.cat([mix(none, k_a, frame), mix(k_b, none, frame)])
+        labels = torch.cat([labels_in, labels_out])
+        return SelfTrainingStep(terms, output, labels, is_truth, is_pseudo, teacher, pseudo, untouched)
+
+    def _teach(self, images: Tensor) -> NetworkOutput:
+        output = self.teacher(images)
+        if self.options.teacher_flips < 2:
+            return output
+        mirrored = self.teacher(images.flip(-1)).logits.flip(-1)
+        mean = (output.logits.softmax(1) + mirrored.softmax(1)) / 2
+        return NetworkOutput(mean.clamp_min(1e-6).log(), output.features)
+
+    def _frame(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return box_mask(tuple(images.shape[2:]), generator, images.device, self.options.box_fraction)
+
+    @torch.no_grad()
+    def _watch(self, teacher: NetworkOutput, pseudo: Tensor) -> None:
+        self.pseudo_share.copy_((pseudo > 0).float().mean())
+        self.pseudo_entropy.copy_(1 - confidence(teacher.logits).mean())
+
+    def diagnostics(self) -> dict[str, float]:
+        """Foreground share and mean normalized entropy of the last pseudo-labels."""
+        return {"pseudo_label_share": float(self.pseudo_share), "pseudo_label_entropy": float(self.pseudo_entropy)}
+
+
+def _pairs(values: Tensor) -> tuple[Tensor, Tensor]:
+    return values[0::2], values[1::2]

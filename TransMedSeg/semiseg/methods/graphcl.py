@@ -1,0 +1,110 @@
+"""GraphCL: copy-paste training with a structure-aware graph on the bottleneck and a correlation clustering loss.
+
+    loss = loss_in + loss_out + 0.01 loss_clustering
+
+GraphCL, ICML 2025 (graph-based clustering for semi-supervised medical image segmentation); the alignment follows GCAN (Ma et al., CVPR 2019), the
+loss DeepCut (Aflalo et al., ICCV 2023). The paper's code is not public; the readings taken where the paper is silent are in docs/decisions.md:
+nodes are the positions of one sample's bottleneck, the alignment is added with a scale that starts at 0, the loss is a bounded mean over pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batches import Batch
+from ..losses.graph import correlation_clustering_loss, negative_share, nodes, signed_affinity
+from ..networks.graph import ClusterHead
+from .base import AbstractMethod, Preset, Progress, Task, total_of
+from .copy_paste_training import FAITHFUL, PRETRAIN, CopyPasteOptions, CopyPasteTraining
+from .presets import FAITHFUL_LA, PLUS
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """Options of the graph parts.
+
+    Attributes:
+        graph_alignment: Structure-aware alignment on the bottleneck, also at inference. GraphCL: yes, at this level.
+        clustering_weight: Of the clustering loss, kappa. GraphCL: 0.01, best of 0, 0.005, 0.01, 0.05 and 0.1.
+        tau: Larger keeps more pairs of nodes positive. GraphCL: 2, best of 2 to 12.
+        num_clusters: Upper limit of clusters (the paper does not say; ours).
+    """
+
+    graph_alignment: bool = True
+    clustering_weight: float = 0.01
+    tau: float = 2.0
+    num_clusters: int = 8
+
+
+class GraphTerm(nn.Module):
+    """The clustering loss of a bottleneck map. A part of a method.
+
+    Args:
+        num_features: Channels of the bottleneck.
+        options: See ``GraphOptions``.
+    """
+
+    def __init__(self, num_features: int, options: GraphOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.clusters = ClusterHead(num_features, options.num_clusters)
+        self.register_buffer("negative_share", torch.zeros(()))
+
+    def forward(self, bottleneck: Tensor) -> Tensor:
+        """Weighted loss of a (batch, channel, *space) map."""
+        points = nodes(bottleneck)
+        affinity = signed_affinity(points, self.options.tau)
+        self.negative_share.copy_(negative_share(affinity.detach()).mean())
+        return self.options.clustering_weight * correlation_clustering_loss(affinity, self.clusters(points, affinity))
+
+
+def bottleneck_channels(network: nn.Module, two_dimensional: bool) -> int:
+    """Channels of a network's coarsest map, found by asking it."""
+    side = network.downscale * 2
+    probe = torch.zeros(1, 1, *[side] * (2 if two_dimensional else 3))
+    was_training = network.training
+    with torch.no_grad():
+        channels = network.eval()(probe).features["bottleneck"].shape[1]
+    network.train(was_training)
+    return channels
+
+
+class GraphCL(AbstractMethod):
+    """BCP with graph alignment and clustering."""
+
+    @dataclass(frozen=True)
+    class Options(GraphOptions, CopyPasteOptions):
+        """All options of copy-paste and graph; each is explained where it is defined."""
+
+    presets = {
+        "plus": PLUS,
+        "faithful": Preset(FAITHFUL, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
+    }
+
+    def __init__(self, task: Task, options: Options) -> None:
+        super().__init__()
+        self.core = CopyPasteTraining(task, options, bottleneck_graph=options.graph_alignment)
+        self.graph = GraphTerm(bottleneck_channels(self.core.student, task.two_dimensional), options)
+        self.stages = self.core.stages
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        if progress.stage == PRETRAIN or batch.unlabeled is None:
+            return total_of(self.core.pretrain(batch)[0])
+        step = self.core.self_train(batch)
+        return total_of({**step.terms, "clustering": self.graph(step.output.features["bottleneck"])})
+
+    def start_stage(self, stage: str) -> None:
+        self.core.start_stage(stage)
+
+    def after_step(self, progress: Progress) -> None:
+        self.core.after_step(progress)
+
+    def diagnostics(self) -> dict[str, float]:
+        return {**self.core.diagnostics(), "negative_affinity_share": float(self.graph.negative_share)}
+
+    @property
+    def deployed(self) -> nn.Module:
+        return self.core.deployed

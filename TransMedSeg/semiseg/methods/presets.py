@@ -1,0 +1,31 @@
+"""Values that several methods share: the published left-atrium protocol, and our stronger defaults."""
+
+from __future__ import annotations
+
+from .base import Preset
+
+FAITHFUL_LA = Preset(
+    training={
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "weight_decay": 1e-4,
+        "schedule": "bcp_step",
+        "gradient_clip": 0.0,
+    },
+    network={"norm": "batch", "dropout": 0.5},
+    augment={"flip_axes": (1, 2), "quarter_turns": True, "rotation_deg": 0.0, "scale": 0.0, "intensity": 0.0},
+)
+"""SGD 0.01 with momentum 0.9, ten times smaller every 2,500 of 15,000 iterations, batch normalization, quarter turns and flips (BCP on LA)."""
+
+PLUS = Preset(
+    training={
+        "optimizer": "adamw",
+        "learning_rate": 2e-3,
+        "weight_decay": 1e-2,
+        "schedule": "cosine",
+        "gradient_clip": 5.0,
+    },
+    network={"norm": "instance", "dropout": 0.0},
+    augment={"flip_axes": (0, 1, 2), "quarter_turns": False, "rotation_deg": 15.0, "scale": 0.2, "intensity": 1.0},
+)
+"""AdamW with cosine decay, instance normalization, light affine and intensity augmentation (ours, see decisions.md)."""

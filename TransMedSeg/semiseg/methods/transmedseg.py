@@ -1,0 +1,220 @@
+"""TransMedSeg: GraphCL with transferable semantic augmentation (TSA) of the labeled features.
+
+    loss = loss_in + loss_out + 0.01 loss_clustering + 0.4 loss_tsa
+
+    loss_tsa = mean over voxels with ground truth of CE(z + M[y], y)
+    M[y, c]  = alpha (w_c - w_y)' (mean_t^y - mean_s^y) + alpha / 2 (w_c - w_y)' Sigma_t^y (w_c - w_y)
+
+z are the student's logits, w the rows of its classifier, s the labeled and t the unlabeled features (the classifier's input) of class y. The
+arithmetic is in ``losses/tsa.py``; copy-paste and graph are BCP's and GraphCL's. The paper's code is not public; docs/decisions.md lists the reading
+taken at every ambiguity: the shift points from labeled to unlabeled features, student features on labeled voxels are augmented, and alpha rises
+linearly from 0 to 0.25 as in TSA (Li et al., CVPR 2021).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batches import Batch
+from ..losses.tsa import ClassMoments, head_weight, pair_table, pair_terms, tsa_diagnostics, tsa_loss, tsa_loss_exact
+from .base import AbstractMethod, Preset, Progress, Task, total_of
+from .copy_paste_training import FAITHFUL, PRETRAIN, CopyPasteOptions, CopyPasteTraining, SelfTrainingStep
+from .graphcl import GraphOptions, GraphTerm, bottleneck_channels
+from .presets import FAITHFUL_LA, PLUS
+
+
+@dataclass(frozen=True)
+class TSAOptions:
+    """Options of transferable semantic augmentation.
+
+    Attributes:
+        tsa_weight: Of the TSA loss, beta. TransMedSeg: 0.4, best of 0.1 to 1.0.
+        alpha: Strength of the augmentation at the end of the linear ramp. TSA: 0.25.
+        warmup: Part of self-training that only collects statistics. Ours: 200 of 15,000 iterations.
+        statistics: "same_net": both moments from the student's own forward pass on the mixtures (ours). "teacher": the unlabeled moments from the
+            teacher on the unmixed images (the paper).
+        momentum: Of the running moments; about 100 steps. Ours.
+        shift: Use the mean shift. TransMedSeg: yes; without it the loss is ISDA's.
+        covariance: "full", "diagonal" or "none". TransMedSeg: full.
+        sign: 1 shifts towards the unlabeled features; -1 away from them, an ablation.
+        form: "bound": the closed form. "exact": the expectation itself, two classes only. "margin": constant margins instead of statistics, an ablation.
+            "plain": cross-entropy on the labeled voxels without augmentation, the control.
+        margins: For form "margin": the two entries M[0, 1] and M[1, 0].
+        confident: Unlabeled voxels enter the statistics where the most probable class has at least this probability; 0 takes all.
+    """
+
+    tsa_weight: float = 0.4
+    alpha: float = 0.25
+    warmup: float = 200 / 15000
+    statistics: str = "same_net"
+    momentum: float = 0.99
+    shift: bool = True
+    covariance: str = "full"
+    sign: int = 1
+    form: str = "bound"
+    margins: tuple[float, float] = (0.0, 0.0)
+    confident: float = 0.0
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "statistics": ("same_net", "teacher"),
+            "covariance": ("full", "diagonal", "none"),
+            "sign": (1, -1),
+            "form": ("bound", "exact", "margin", "plain"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} must be one of {values}; got {getattr(self, name)!r}")
+
+
+class TSATerm(nn.Module):
+    """The TSA loss with its running statistics. A part of a method, or of another method (see docs/add-a-method.md).
+
+    Args:
+        num_classes: Classes including the background.
+        num_features: Channels of the classifier's input.
+        options: See ``TSAOptions``.
+    """
+
+    def __init__(self, num_classes: int, num_features: int, options: TSAOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.source = ClassMoments(num_classes, num_features, options.momentum)
+        self.target = ClassMoments(num_classes, num_features, options.momentum)
+        self._last: tuple[Tensor, float] | None = None
+
+    def forward(
+        self, head: nn.Module, logits: Tensor, features: Tensor, labels: Tensor, is_truth: Tensor,
+        target: tuple[Tensor, Tensor, Tensor], fraction: float,
+    ) -> Tensor:  # fmt: skip
+        """The weighted loss of one step; updates the statistics.
+
+        Args:
+            head: The student's classifier.
+            logits: (batch, class, *space) of the student.
+            features: (batch, feature, *space), the classifier's input.
+            labels: (batch, *space) int64.
+            is_truth: (batch, *space) bool, the voxels with ground truth.
+            target: Features, labels and validity of unlabeled voxels, same layout.
+            fraction: Done part of self-training.
+        """
+        options = self.options
+        if options.form == "plain":
+            table = logits.new_zeros(logits.shape[1], logits.shape[1])
+            return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
+        if options.form == "margin":
+            table = logits.new_tensor([[0.0, options.margins[0]], [options.margins[1], 0.0]])
+            return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
+        self.source.update(features, labels, is_truth)
+        self.target.update(*target)
+        alpha = 0.0 if fraction < options.warmup else options.alpha * fraction
+        weight = head_weight(head)
+        self._last = weight.detach(), alpha
+        mean_source, mean_target, covariance, shrinkage = self._statistics()
+        if options.form == "exact":
+            mean, variance = pair_terms(weight, mean_source, mean_target, covariance, alpha, shrinkage)
+            seen = (self.source.seen & self.target.seen)[:, None]
+            mean, variance = torch.where(seen, mean, 0), torch.where(seen, variance, 0)
+            return options.tsa_weight * tsa_loss_exact(logits, labels, mean, variance, is_truth)
+        seen = self.source.seen & self.target.seen
+        table = pair_table(weight, mean_source, mean_target, covariance, alpha, shrinkage, seen=seen)
+        return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
+
+    def _statistics(self) -> tuple[Tensor, Tensor, Tensor, float]:
+        options = self.options
+        mean_source, mean_target = self.source.mean, self.target.mean
+        if not options.shift:
+            mean_source = mean_target
+        elif options.sign < 0:
+            mean_source, mean_target = mean_target, mean_source
+        covariance = self.target.covariance
+        if options.covariance == "none":
+            covariance = torch.zeros_like(covariance)
+        return mean_source, mean_target, covariance, 1.0 if options.covariance == "diagonal" else 0.1
+
+    def diagnostics(self) -> dict[str, float]:
+        """The numbers of ``tsa_diagnostics``, flat: one entry a class or class pair."""
+        if self._last is None:
+            return {}
+        weight, alpha = self._last
+        values = tsa_diagnostics(weight, self.source, self.target, alpha)
+        flat: dict[str, float] = {"tsa_alpha": alpha}
+        for name, value in values.items():
+            if value.ndim == 0:
+                flat[f"tsa_{name}"] = float(value)
+            elif value.ndim == 1:
+                flat.update({f"tsa_{name}_{index}": float(entry) for index, entry in enumerate(value)})
+            else:
+                count = len(value)
+                pairs = [(y, c) for y in range(count) for c in range(count) if y != c]
+                if count <= 4:  # a table of 14 classes is no curve
+                    flat.update({f"tsa_{name}_{y}_{c}": float(value[y, c]) for y, c in pairs})
+        return flat
+
+
+class TransMedSeg(AbstractMethod):
+    """BCP with graph alignment, clustering and transferable semantic augmentation."""
+
+    @dataclass(frozen=True)
+    class Options(TSAOptions, GraphOptions, CopyPasteOptions):
+        """All options of copy-paste, graph and TSA; each is explained where it is defined."""
+
+    presets = {
+        "plus": PLUS,
+        "faithful": Preset(
+            {**FAITHFUL, "statistics": "teacher"}, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment
+        ),
+    }
+
+    def __init__(self, task: Task, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.core = CopyPasteTraining(task, options, bottleneck_graph=options.graph_alignment)
+        self.graph = GraphTerm(bottleneck_channels(self.core.student, task.two_dimensional), options)
+        self.tsa = TSATerm(task.num_classes, self.core.student.head.in_channels, options)
+        self.stages = self.core.stages
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        if progress.stage == PRETRAIN or batch.unlabeled is None:
+            return total_of(self.core.pretrain(batch)[0])
+        step = self.core.self_train(batch)
+        terms = dict(step.terms)
+        if self.options.clustering_weight > 0:
+            terms["clustering"] = self.graph(step.output.features["bottleneck"])
+        if self.options.tsa_weight > 0:
+            terms["tsa"] = self.tsa(
+                self.core.student.head, step.output.logits, step.output.features["head_input"], step.labels,
+                step.is_truth, self._target(step), progress.fraction,
+            )  # fmt: skip
+        return total_of(terms)
+
+    def _target(self, step: SelfTrainingStep) -> tuple[Tensor, Tensor, Tensor]:
+        if self.options.statistics == "teacher":
+            features, labels, valid = step.teacher.features["head_input"], step.pseudo, step.untouched
+            logits = step.teacher.logits
+        else:
+            features, labels, valid = step.output.features["head_input"], step.labels, step.is_pseudo
+            logits = step.output.logits
+        if self.options.confident > 0:
+            valid = valid & (logits.detach().softmax(1).amax(1) >= self.options.confident)
+        return features, labels, valid
+
+    def start_stage(self, stage: str) -> None:
+        self.core.start_stage(stage)
+
+    def after_step(self, progress: Progress) -> None:
+        self.core.after_step(progress)
+
+    def diagnostics(self) -> dict[str, float]:
+        return {
+            **self.core.diagnostics(),
+            "negative_affinity_share": float(self.graph.negative_share),
+            **self.tsa.diagnostics(),
+        }
+
+    @property
+    def deployed(self) -> nn.Module:
+        return self.core.deployed

@@ -1,0 +1,294 @@
+"""The mailbox between a window and the engine: a run folder with a job, its events and a stop file.
+
+Only the standard library is imported here, so that a window may import this file and nothing else of the engine.
+Fields of jobs and events are listed in docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+PROTOCOL_VERSION = 1
+
+JOB_FILE = "job.json"
+EVENTS_FILE = "events.jsonl"
+STOP_FILE = "stop"
+LOG_FILE = "log.txt"
+LOCK_FILE = "run.lock"
+MODEL_FILE = "model.pt"
+RESUME_FILE = "resume.pt"
+RESULT_FILE = "result.json"
+
+VERBS = ("train", "predict", "evaluate", "phantom", "report", "export-seg", "study")
+
+HEARTBEAT_SECONDS = 5.0
+"""How often a running worker renews its lock; a lock older than 12 times this belongs to nobody."""
+
+EVENT_KINDS = {
+    "started": "engine version and file, process id, host, device, verb",
+    "stage": "a new part of the work: name, total iterations",
+    "progress": "what, done, total, rate_per_s, eta_s",
+    "scalar": "name, value, step",
+    "case": "id, status, reason, code",
+    "warning": "code, message, hint",
+    "saved": "path and what it is",
+    "preview": "path of a picture, step, case, dice",
+    "state": "one sentence about how it goes",
+    "finished": "result",
+    "stopped": "step; the run can be resumed",
+    "paused": "code, message, hint; the run can be resumed",
+    "failed": "code, message, hint",
+}
+
+
+class ExitCode(IntEnum):
+    """How a worker process ends."""
+
+    FINISHED = 0
+    CRASHED = 1
+    REFUSED = 2
+    STOPPED = 3
+
+
+class ProtocolError(ValueError):
+    """A job or lock file that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run folder asks for.
+
+    Attributes:
+        verb: One of ``VERBS``.
+        options: The verb's options, JSON values only. The worker fills in every default and writes the file again.
+        protocol: Version of this file format.
+    """
+
+    verb: str
+    options: dict[str, Any] = field(default_factory=dict)
+    protocol: int = PROTOCOL_VERSION
+
+    def __post_init__(self) -> None:
+        if self.verb not in VERBS:
+            raise ProtocolError(f"A job's verb is one of {', '.join(VERBS)}; found {self.verb!r}.")
+        if self.protocol != PROTOCOL_VERSION:
+            raise ProtocolError(
+                f"The job has protocol version {self.protocol}; this engine reads {PROTOCOL_VERSION}. Update the older of the two."
+            )
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Writes a whole text file or none: a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_job(run_dir: Path, job: Job) -> Path:
+    """Writes ``job.json`` into a run folder, which is made when it is not there."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    document = {"protocol": job.protocol, "verb": job.verb, "options": job.options}
+    write_text_atomically(run_dir / JOB_FILE, json.dumps(document, indent=2) + "\n")
+    return run_dir / JOB_FILE
+
+
+def read_job(run_dir: Path) -> Job:
+    """Reads ``job.json``.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ProtocolError: It is not JSON, not an object, or of another protocol.
+    """
+    path = run_dir / JOB_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return Job(document["verb"], dict(document.get("options", {})), int(document.get("protocol", 0)))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{path} is not a job: {type(error).__name__}: {error}") from error
+
+
+class EventWriter:
+    """Appends events to ``events.jsonl``; safe from several threads of one process.
+
+    Args:
+        path: The file; None swallows every event (ranks above 0 of a distributed run).
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._stream = None if path is None else open(path, "a", encoding="utf-8", buffering=1)
+        self._lock = threading.Lock()
+
+    def __call__(self, kind: str, **values: Any) -> None:
+        if kind not in EVENT_KINDS:
+            raise ProtocolError(f"{kind!r} is not a kind of event; known: {', '.join(EVENT_KINDS)}.")
+        if self._stream is None:
+            return
+        line = json.dumps({"kind": kind, "time": round(time.time(), 3), **values}, default=str)
+        with self._lock:
+            self._stream.write(line + "\n")
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Reads the whole lines from a byte offset on.
+
+    A line that is still being written stays for the next call. A line that is no JSON object (a disk that was full) is skipped.
+
+    Returns:
+        The events and the offset for the next call.
+    """
+    if not path.exists():
+        return [], offset
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        data = stream.read()
+    end = data.rfind(b"\n") + 1
+    events = []
+    for line in data[:end].splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "kind" in event:
+            events.append(event)
+    return events, offset + end
+
+
+def ask_to_stop(run_dir: Path) -> None:
+    """Asks a worker to finish its step, save and leave."""
+    (run_dir / STOP_FILE).touch()
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Who works in a run folder.
+
+    Attributes:
+        pid: Process id on ``host``.
+        host: Name of the computer.
+        device: What it computes on, such as ``"cuda:0"``.
+        engine: Path of the engine's package.
+        version: Version of the engine.
+        age_s: Seconds since the last sign of life.
+    """
+
+    pid: int
+    host: str
+    device: str
+    engine: str
+    version: str
+    age_s: float
+
+    @property
+    def is_alive(self) -> bool:
+        """True while the owner shows signs of life; on this computer a vanished process counts at once."""
+        if self.host == socket.gethostname() and not process_exists(self.pid):
+            return False
+        return self.age_s < 12 * HEARTBEAT_SECONDS
+
+
+def process_exists(pid: int) -> bool:
+    """True when a process with this id runs on this computer."""
+    if os.name == "nt":
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+        if not handle:
+            return False
+        code = ctypes.c_ulong()
+        ctypes.windll.kernel32.GetExitCodeProcess(handle, ctypes.byref(code))
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return code.value == 259  # STILL_ACTIVE
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def read_lock(run_dir: Path) -> Lock | None:
+    """Who works in this folder; None when nobody holds a lock."""
+    path = run_dir / LOCK_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        age_s = time.time() - path.stat().st_mtime
+        return Lock(
+            int(document["pid"]),
+            str(document["host"]),
+            str(document.get("device", "")),
+            str(document.get("engine", "")),
+            str(document.get("version", "")),
+            age_s,
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError(f"{path} is not a lock file: {error}") from error
+
+
+class HeldLock:
+    """Holds a run folder: writes the lock, renews it in a thread, removes it at the end. A context manager.
+
+    Raises:
+        BlockingIOError: A living worker holds the folder; its ``args[1]`` says which.
+        OSError: The folder cannot be written.
+    """
+
+    def __init__(self, run_dir: Path, device: str, engine: str, version: str) -> None:
+        self._path = run_dir / LOCK_FILE
+        self._run_dir = run_dir
+        self._document = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "device": device,
+            "engine": engine,
+            "version": version,
+            "since": round(time.time(), 3),
+        }
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True, name="heartbeat")
+
+    def __enter__(self) -> HeldLock:
+        owner = read_lock(self._run_dir)
+        if owner is not None:
+            if owner.is_alive and owner.pid != os.getpid():
+                raise BlockingIOError(11, f"{owner.host}, process {owner.pid}")
+            self._path.unlink(missing_ok=True)
+        descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(self._document, stream)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._released.set()
+        self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    def _renew(self) -> None:
+        while not self._released.wait(HEARTBEAT_SECONDS):
+            try:
+                os.utime(self._path)
+            except OSError:
+                return  # the folder is gone; the worker finds out at its next write

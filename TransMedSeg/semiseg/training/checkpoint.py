@@ -1,0 +1,82 @@
+"""The state a run continues from: written whole or not at all, read without running anything in it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+
+FORMAT_VERSION = 1
+
+
+class DiskFull(OSError):
+    """The state could not be written because the disk is full; the one before is still there."""
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Saves tensors, numbers and text under a temporary name and then renames.
+
+    Raises:
+        DiskFull: No space is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        text = str(error)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
+            raise DiskFull(errno.ENOSPC, "The disk is full", str(path)) from error
+        raise
+
+
+def write_state(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Saves a training state.
+
+    Args:
+        state: Tensors, numbers and nested containers of them.
+        identity: What must be the same to continue: method, network, task, options. JSON values.
+    """
+    write_tensors(path, {"format_version": FORMAT_VERSION, "identity": json.dumps(identity, sort_keys=True), "state": state})
+
+
+def read_state(path: Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Reads a training state.
+
+    Raises:
+        InputError: The file is damaged, of another version (E810), or belongs to other options.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        version, saved, state = content["format_version"], json.loads(content["identity"]), content["state"]
+    except Exception as error:
+        raise InputError(
+            f"The saved state cannot be read: {error}.", path=path, hint="Delete it to start the run anew."
+        ) from error
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"This run was made with another version of the engine (state format {version}, this one reads {FORMAT_VERSION}); it can be viewed and "
+            "used but not resumed.",
+            code="E810",
+            path=path,
+        )
+    wanted = json.loads(json.dumps(identity, sort_keys=True))
+    changed = sorted(key for key in {*saved, *wanted} if saved.get(key) != wanted.get(key))
+    if changed:
+        details = "; ".join(f"{key}: {saved.get(key)} before, {wanted.get(key)} now" for key in changed)
+        raise InputError(
+            f"The run was started with other options and cannot be continued ({details}).",
+            path=path,
+            hint="Set them back, or start a new run folder.",
+        )
+    return state

@@ -1,0 +1,278 @@
+"""The one training loop. It knows no method by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.batches import Batch, TwoStreamBatches
+from ..distributed import World, any_rank, average_gradients, same_weights
+from ..errors import InputError
+from ..methods.base import AbstractMethod, Progress, Stage
+from .checkpoint import read_state, write_state
+from .optimizer import learning_rate, make_optimizer
+from .options import TrainOptions
+
+MAX_SETBACKS = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    Attributes:
+        iteration: Steps taken.
+        is_complete: False when it was asked to stop before its end.
+        seconds: Spent in steps in this process, validation and saving apart.
+        peak_memory_gb: Of the GPU; 0 on a CPU.
+    """
+
+    iteration: int
+    is_complete: bool
+    seconds: float
+    peak_memory_gb: float
+
+
+class Fit:
+    """Trains a method: batches in, a trained method and a resumable state out.
+
+    Args:
+        method: On its device, or to be moved there.
+        batches: Gives the batch of any iteration.
+        options: Of the loop.
+        device: Where to compute.
+        world: This process among all.
+        report: Takes events: ``report(kind, **values)``.
+        state_path: Where the resumable state lives; None saves nothing.
+        identity: What must not change between a stop and a resume.
+        validate: Called with (method, iteration) now and then and at the end of each stage; None never validates.
+        should_stop: Asked before every step.
+    """
+
+    def __init__(
+        self,
+        method: AbstractMethod,
+        batches: TwoStreamBatches,
+        options: TrainOptions,
+        device: torch.device,
+        world: World = World(),
+        report: Callable[..., None] = lambda kind, **values: None,
+        state_path: Path | None = None,
+        identity: dict[str, Any] | None = None,
+        validate: Callable[[AbstractMethod, int], None] | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        # Channels-last is what both cuDNN's and oneDNN's convolutions like best.
+        layout = torch.channels_last if options.patch_size[0] == 1 else torch.channels_last_3d
+        self.method = method.to(device).to(memory_format=layout)
+        self.batches, self.options, self.device, self.world = batches, options, device, world
+        self.report, self.validate, self.should_stop = report, validate, should_stop
+        self.state_path, self.identity = state_path, identity or {}
+        self.optimizer = make_optimizer(method, options)
+        self.stages = _stage_ends(method.stages, options.iterations)
+        self.step_scale, self.setbacks, self.iteration, self.started_stage = 1.0, 0, 0, ""
+        self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
+        self._good: dict[str, Any] = {}
+        self._losses: dict[str, torch.Tensor] = {}
+        if options.compile:
+            self.method.forward = torch.compile(self.method.forward)  # type: ignore[method-assign]
+
+    def run(self) -> Outcome:
+        """Trains to the end, or to a stop.
+
+        Raises:
+            InputError: Training became unstable again and again (E806), or memory ran out (E206).
+        """
+        same_weights(self.method)
+        if self.state_path is not None and self.state_path.exists():
+            self._restore(read_state(self.state_path, self.identity, self.device))
+        self.method.train()
+        self._good = self._state()
+        clock = _Clock(self.options.iterations, self.iteration)
+        last_save = time.monotonic()
+        while self.iteration < self.options.iterations:
+            if any_rank(self.should_stop()):
+                self.save()
+                return Outcome(self.iteration, False, clock.seconds, self._peak_memory_gb())
+            progress = self._progress()
+            self._enter_stage(progress)
+            with clock:
+                self._step(self.batches.batch(self.iteration), progress)
+                self.iteration += 1
+                is_last = self.iteration == self.options.iterations
+                if self.iteration % self.options.log_every == 0 or is_last:
+                    self._look(progress, clock)  # waits for the device, so the clock is honest
+            ends_stage = any(self.iteration == end for _, _, end in self.stages)
+            every = self.options.validate_every
+            if self.validate is not None and (ends_stage or (every and self.iteration % every == 0)):
+                self.validate(self.method, self.iteration)
+                self.method.train()
+            if time.monotonic() - last_save > self.options.save_every_s:
+                self.save()
+                last_save = time.monotonic()
+        self.save()
+        return Outcome(self.iteration, True, clock.seconds, self._peak_memory_gb())
+
+    def save(self) -> None:
+        """Writes the resumable state, from rank 0."""
+        if self.state_path is not None and self.world.is_main:
+            write_state(self.state_path, self._state(), self.identity)
+            self.report("saved", path=str(self.state_path), what="state", step=self.iteration)
+
+    def _step(self, batch: Batch, progress: Progress) -> None:
+        rate = self.step_scale * learning_rate(self.options, progress, self.method.stages)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            use_bf16 = self.options.mixed_precision and self.device.type == "cuda"
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=use_bf16):
+                losses = self.method(batch, progress)
+            losses["total"].backward()
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory() from error
+        learning = [p for group in self.optimizer.param_groups for p in group["params"]]
+        average_gradients(learning)
+        if self.options.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(learning, self.options.gradient_clip, foreach=True)
+        self.optimizer.step()
+        self.method.after_step(progress)
+        self._losses = {name: value.detach() for name, value in losses.items()}
+        self._is_bad |= ~torch.isfinite(self._losses["total"])
+
+    def _look(self, progress: Progress, clock: _Clock) -> None:
+        """Reads the losses, goes back when they are not numbers, and reports."""
+        if any_rank(bool(self._is_bad)):
+            self._go_back(progress)
+            return
+        self._good = self._state()
+        for name, value in self._losses.items():
+            self.report("scalar", name=f"loss_{name}" if name != "total" else "loss", value=float(value), step=self.iteration)
+        self.report("scalar", name="learning_rate", value=self.optimizer.param_groups[0]["lr"], step=self.iteration)
+        for name, value in self.method.diagnostics().items():
+            self.report("scalar", name=name, value=value, step=self.iteration)
+        if self.device.type == "cuda":
+            self.report("scalar", name="gpu_memory_gb", value=self._peak_memory_gb(), step=self.iteration)
+        rate, eta_s = clock.rate(self.iteration)
+        self.report(
+            "progress", what="train", done=self.iteration, total=self.options.iterations, rate_per_s=rate, eta_s=eta_s, stage=progress.stage
+        )  # fmt: skip
+
+    def _go_back(self, progress: Progress) -> None:
+        self.setbacks += 1
+        unstable_at, setbacks, scale = self.iteration, self.setbacks, self.step_scale / 2
+        terms = {name: float(value) for name, value in self._losses.items()}
+        self._restore(self._good)
+        self.setbacks, self.step_scale = setbacks, scale
+        self._is_bad.zero_()
+        if setbacks > MAX_SETBACKS:
+            bad = [name for name, value in terms.items() if value != value] or ["total"]
+            raise InputError(
+                f"Training became unstable {setbacks} times (last at iteration {unstable_at}, loss terms that are not numbers: {', '.join(bad)}), "
+                f"also with {scale * 2:g} times the step size.",
+                code="E806",
+                hint="Look for extreme values in the images (CT needs a window), or lower the learning rate.",
+            )
+        self.report(
+            "warning",
+            code="E806",
+            message=f"Training became unstable at iteration {unstable_at} (loss is not a number). Going back to iteration {self.iteration} with half the "
+            "step size.",
+            hint="",
+        )
+
+    def _enter_stage(self, progress: Progress) -> None:
+        if progress.stage != self.started_stage:
+            self.method.start_stage(progress.stage)
+            self.started_stage = progress.stage
+            self.report("stage", name=progress.stage, iteration=self.iteration, total=self.options.iterations)
+
+    def _progress(self) -> Progress:
+        for name, start, end in self.stages:
+            if self.iteration < end:
+                return Progress(
+                    name, (self.iteration - start) / (end - start), self.iteration / self.options.iterations, self.iteration
+                )
+        raise AssertionError("the last stage ends with the last iteration")
+
+    def _state(self) -> dict[str, Any]:
+        state = {
+            "iteration": self.iteration,
+            "started_stage": self.started_stage,
+            "step_scale": self.step_scale,
+            "setbacks": self.setbacks,
+            "method": {name: value.detach().clone() for name, value in self.method.state_dict().items()},
+            "optimizer": _cloned(self.optimizer.state_dict()),
+            "random": torch.get_rng_state(),  # dropout is the only user of the global generator
+        }
+        if self.device.type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(_cloned(state["optimizer"]))
+        self.iteration, self.started_stage = state["iteration"], state["started_stage"]
+        self.step_scale, self.setbacks = state["step_scale"], state["setbacks"]
+        torch.set_rng_state(state["random"].cpu())
+        if self.device.type == "cuda" and "random_cuda" in state:
+            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
+
+    def _peak_memory_gb(self) -> float:
+        return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.device.type == "cuda" else 0.0
+
+    def _out_of_memory(self) -> InputError:
+        from .memory import what_would_fit
+
+        return what_would_fit(self.options, self.device, self.iteration)
+
+
+class _Clock:
+    """Time spent in steps, and the rate over the recent ones."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.seconds = total, 0.0
+        self._started = 0.0
+        self._mark_s, self._mark_done = 0.0, done
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._started
+
+    def rate(self, done: int) -> tuple[float, float]:
+        """Steps per second since the last call, and the seconds left at this rate."""
+        now_s = self.seconds + time.perf_counter() - self._started
+        steps, spent = done - self._mark_done, now_s - self._mark_s
+        self._mark_s, self._mark_done = now_s, done
+        per_second = steps / spent if spent > 0 and steps > 0 else 0.0
+        return round(per_second, 4), round((self.total - done) / per_second, 1) if per_second else 0.0
+
+
+def _stage_ends(stages: tuple[Stage, ...], iterations: int) -> list[tuple[str, int, int]]:
+    """(name, first iteration, end) of every stage; the last one ends with the last iteration."""
+    ends, start, share = [], 0, 0.0
+    for index, stage in enumerate(stages):
+        share += stage.share
+        end = iterations if index == len(stages) - 1 else min(iterations, round(iterations * share))
+        if end > start:
+            ends.append((stage.name, start, end))
+        start = max(start, end)
+    return ends
+
+
+def _cloned(value: Any) -> Any:
+    """A copy of nested containers whose tensors share no memory with the original."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _cloned(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_cloned(entry) for entry in value]
+    return value

@@ -1,0 +1,37 @@
+"""What to do when GPU memory runs out in training: numbers instead of a traceback."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import InputError
+from .options import TrainOptions
+
+
+def what_would_fit(options: TrainOptions, device: torch.device, iteration: int) -> InputError:
+    """The message E206 with settings that need less than what is free.
+
+    Activations grow with the voxels of a step, so memory is taken as proportional to them; a tenth is kept in reserve.
+    """
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        needed = torch.cuda.max_memory_allocated(device) * 1.1
+        available = free + torch.cuda.memory_reserved(device)
+    else:
+        total = available = needed = 0.0
+    ratio = 0.5 if needed <= 0 else min(0.9 * available / max(needed, 1.0), 0.9)
+    suggestions = []
+    smaller = max(2, int(options.batch_labeled * ratio) // 2 * 2)
+    if smaller < options.batch_labeled:
+        suggestions.append(f"batch {smaller} instead of {options.batch_labeled}")
+    scale = ratio ** (1 / 3)
+    patch = tuple(side if side == 1 else max(16, int(side * scale) // 16 * 16) for side in options.patch_size)
+    if patch != options.patch_size:
+        suggestions.append("patch " + "×".join(map(str, patch)) + " instead of " + "×".join(map(str, options.patch_size)))
+    numbers = f"more than {needed / 1e9:.1f} GB with these settings, {available / 1e9:.1f} of {total / 1e9:.1f} GB can be used" if total else "more memory"
+    return InputError(
+        f"Training needs {numbers}; it stopped at iteration {iteration}.",
+        code="E206",
+        hint=("Use " + " or ".join(suggestions) + "." if suggestions else "Use a narrower network or the CPU.")
+        + " The run continues from its last saved state.",
+    )
