@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -219,8 +220,13 @@ def latin1(folder: Path) -> Path:
     return SeriesBuilder(folder, charset="ISO_IR 100", patient_name="Müller^Jörg").write()
 
 
-def enhanced(folder: Path, *, phases: int = 1, slope: float = 1.0) -> Path:
-    """One enhanced MR file whose frames are stored in shuffled order; several phases make it 4D."""
+def enhanced(folder: Path, *, phases: int = 1, slope: float = 1.0, is_shared: bool = True) -> Path:
+    """One enhanced MR file whose frames are stored in shuffled order.
+
+    Args:
+        phases: Several make it 4D.
+        is_shared: Orientation and spacing are in the shared groups; else each frame repeats them.
+    """
     builder = SeriesBuilder(folder)
     number = len(builder.pixels)
     order = list(np.random.default_rng(5).permutation(number)) * phases
@@ -248,6 +254,11 @@ def enhanced(folder: Path, *, phases: int = 1, slope: float = 1.0) -> Path:
         transform = frame.PixelValueTransformationSequence[0]
         transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = ds_text(slope), "0", "US"
         frames.append(frame)
+    if not is_shared:
+        for frame in frames:
+            frame.PixelMeasuresSequence = deepcopy(shared.PixelMeasuresSequence)
+            frame.PlaneOrientationSequence = deepcopy(shared.PlaneOrientationSequence)
+        ds.SharedFunctionalGroupsSequence = [Dataset()]
     ds.PerFrameFunctionalGroupsSequence = frames
     set_pixels(ds, builder.pixels[order])
     del ds.WindowCenter, ds.WindowWidth

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..data.geometry import Geometry
 from ..data.volume import Volume
 from ..errors import InputError
 from .files import FolderContents, Header, SeriesSummary, read_header, scan
 from .pixels import read_stored, rescale
 from .planes import planes_of, rescale_of
-from .stack import stack_planes
+from .stack import Plane, stack_planes
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,11 +35,13 @@ class Series:
         geometry: The grid, slices in the order of ITK and Slicer (along row x column).
         files: In slice order; a single one when the series is an enhanced multi-frame image.
         frame_order: For each slice, the index of its frame in an enhanced file; 0, 1, 2 ... for classic series.
+        planes: For each slice what its header says; its decimals may differ a little from the regular grid.
     """
 
     geometry: Geometry
     files: tuple[Header, ...]
     frame_order: tuple[int, ...]
+    planes: tuple[Plane, ...]
 
     @property
     def headers(self) -> list[Dataset]:
@@ -47,6 +51,24 @@ class Series:
     @property
     def is_multiframe(self) -> bool:
         return int(self.files[0].dataset.get("NumberOfFrames", None) or 1) > 1
+
+    @property
+    def positions_mm(self) -> np.ndarray:
+        """(slice, 3) Image Position (Patient)."""
+        return np.array([plane.position_mm for plane in self.planes])
+
+    @property
+    def roughness_mm(self) -> float:
+        """How far the corners of the images, as their headers place them, are from the regular grid at most."""
+        _, rows, columns = self.geometry.shape
+        corners = np.array([(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)], float)
+        worst = 0.0
+        for index, plane in enumerate(self.planes):
+            steps = np.stack([plane.orientation[3:] * plane.spacing_mm[0], plane.orientation[:3] * plane.spacing_mm[1]])
+            stated = plane.position_mm + corners @ steps
+            regular = self.geometry.position_mm(np.column_stack([np.full(4, index), corners]))
+            worst = max(worst, float(np.linalg.norm(stated - regular, axis=1).max()))
+        return worst
 
 
 def find_series(folder: str | Path) -> list[SeriesSummary]:
@@ -120,9 +142,10 @@ def _series(files: list[Header]) -> Series:
     _check_identity(files)
     planes = planes_of(files)
     geometry, order = stack_planes(planes)
+    ordered = tuple(planes[index] for index in order)
     if len(files) == 1:
-        return Series(geometry, tuple(files), tuple(order))
-    return Series(geometry, tuple(files[index] for index in order), tuple(range(len(order))))
+        return Series(geometry, tuple(files), tuple(order), ordered)
+    return Series(geometry, tuple(files[index] for index in order), tuple(range(len(order))), ordered)
 
 
 def _choose(contents: FolderContents, folder: Path, series_uid: str | None) -> SeriesSummary:
