@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from semiseg.losses import tsa
+from semiseg.losses import class_moments, tsa
+from semiseg.losses.class_moments import merge_moments
 from semiseg.losses.tsa import (
     ClassMoments,
     head_weight,
-    merge_moments,
     pair_table,
     pair_terms,
     tsa_diagnostics,
@@ -301,7 +301,7 @@ def test_first_updates_are_a_plain_average_then_the_momentum_rules():
     moments = ClassMoments(2, 1, momentum=0.75, min_count=1)
     steps = [1.0, 3.0, 8.0, 4.0, 24.0]
     expected = [1.0, 2.0, 4.0, 4.0, 9.0]  # weights 1, 1/2, 1/3, 1/4, 1/4
-    for value, mean in zip(steps, expected):
+    for value, mean in zip(steps, expected, strict=True):
         moments.update(torch.full((6, 1), value), torch.ones(6, dtype=torch.int64))
         assert moments.mean[1, 0].item() == pytest.approx(mean, rel=1e-6)
     assert moments.num_updates.tolist() == [0, 5] and moments.seen.tolist() == [False, True]
@@ -354,7 +354,7 @@ def test_a_sample_of_a_large_class_keeps_its_moments_and_moves_on():
 def test_sampled_voxels_belong_to_their_class_and_are_distinct(num_voxels, share):
     labels = (torch.rand(num_voxels, generator=torch.Generator().manual_seed(6)) < share).long()
     for call in (0, 1, 12_345):
-        index, taken, count = tsa._sample_each_class(labels, None, 2, 256, torch.tensor(call))
+        index, taken, count = class_moments._sample_each_class(labels, None, 2, 256, torch.tensor(call))
         for c in range(2):
             chosen = index[c][taken[c]]
             assert (labels[chosen] == c).all() and chosen.unique().numel() == chosen.numel()
