@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from .data.atomic import write_text
-from .data.cache import (PreparedCase, PreparedSet, delete_arrays, is_cached, source_key, write_arrays)
+from .data.cache import PreparedCase, PreparedSet, delete_arrays, is_cached, source_key, write_arrays
 from .data.cases import Case, CaseList, find_cases
 from .data.checks import check_volume, mask_channels, mask_on_image
+from .data.differences import difference, intensity_quantiles
 from .data.duplicates import content_hash, find_duplicates, thumbnail
 from .data.files import H5_SPACING_MM, read_labels, read_volume
 from .data.naming import ending
@@ -26,10 +27,6 @@ from .errors import InputError
 Report = Callable[..., None]
 """Called as ``report(kind, **fields)`` with the kinds progress, case, warning and state of ``semiseg.protocol``."""
 
-# Of 90 left-atrium cases compared with the first 4, the strangest two are at 0.35 and 0.48, the others below 0.2.
-_MAX_QUANTILE_DISTANCE = 0.5
-_MAX_SPACING_RATIO = 1.5
-_QUANTILE_RANKS = np.linspace(0.02, 0.98, 17)
 _STOPS_EVERYTHING = ("E807", "E809")  # the disk, not the case
 
 
@@ -66,13 +63,18 @@ class PrepareOptions:
         values = [int(label["value"]) for label in self.labels]
         names = [str(label["name"]).strip().lower() for label in self.labels]
         if not values or len(set(values)) < len(values) or len(set(names)) < len(names) or min(values) < 1:
-            raise InputError(f"Labels need different names and different values above 0; got {list(self.labels)}.",
-                             code="E704", hint="Name every structure once; 0 is the background.")
+            raise InputError(
+                f"Labels need different names and different values above 0; got {list(self.labels)}.",
+                code="E704",
+                hint="Name every structure once; 0 is the background.",
+            )
         if self.different_unlabeled not in ("use", "leave_out"):
             raise InputError(f"different_unlabeled is 'use' or 'leave_out'; got {self.different_unlabeled!r}.")
         if self.num_labeled is not None and self.num_labeled < 2:
-            raise InputError(f"At least 2 labeled volumes are needed (4 or more recommended); "
-                             f"{self.num_labeled} were asked for.", code="E801")
+            raise InputError(
+                f"At least 2 labeled volumes are needed (4 or more recommended); {self.num_labeled} were asked for.",
+                code="E801",
+            )
 
 
 def prepare(options: PrepareOptions, out_dir: Path, report: Report = lambda kind, **fields: None) -> PreparedSet:
@@ -87,11 +89,18 @@ def prepare(options: PrepareOptions, out_dir: Path, report: Report = lambda kind
             folder that cannot be written (E809). ``cases.csv`` is there all the same.
     """
     if not options.labeled:
-        raise InputError("No labeled volumes were given. At least 2 are needed (4 or more recommended).", code="E801",
-                         hint="Name files or a folder with images and their masks.")
+        raise InputError(
+            "No labeled volumes were given. At least 2 are needed (4 or more recommended).",
+            code="E801",
+            hint="Name files or a folder with images and their masks.",
+        )
     found = find_cases(options.labeled, options.unlabeled, options.held_out, options.num_labeled)
-    rows = [PreparedCase(refusal.id, refusal.id, refusal.role, str(refusal.path), None, "refused", refusal.code,
-                         refusal.reason) for refusal in found.refused]
+    rows = [
+        PreparedCase(
+            refusal.id, refusal.id, refusal.role, str(refusal.path), None, "refused", refusal.code, refusal.reason
+        )
+        for refusal in found.refused
+    ]
     rows = _read_all(found, options, Path(out_dir), report) + rows
     rows = _without_duplicates(rows, options, report)
     messages = list(found.notes)
@@ -116,16 +125,29 @@ def case_table(prepared: PreparedSet) -> str:
     """Every case as CSV for people: what it is used for, or why not."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["case", "use", "code", "reason", "patient", "size", "spacing_mm",
-                     *(f"{label['name']} (ml)" for label in prepared.labels), "image", "mask"])
+    writer.writerow(
+        [
+            "case",
+            "use",
+            "code",
+            "reason",
+            "patient",
+            "size",
+            "spacing_mm",
+            *(f"{label['name']} (ml)" for label in prepared.labels),
+            "image",
+            "mask",
+        ]
+    )
     for row in prepared.cases:
         source = row.way_back.source if row.restore else None
         volumes = [f"{count * source.voxel_volume_ml:.1f}" for count in row.label_voxels[1:]] if source else []
         volumes += [""] * (len(prepared.labels) - len(volumes))
         size, spacing = source.describe().removesuffix(" mm").split(" at ") if source else ("", "")
         use = row.role.replace("_", " ") if row.is_used else f"refused ({row.role.replace('_', ' ')})"
-        writer.writerow([row.id, use, row.code, row.reason, row.patient, size, spacing, *volumes, row.image,
-                         row.label or ""])
+        writer.writerow(
+            [row.id, use, row.code, row.reason, row.patient, size, spacing, *volumes, row.image, row.label or ""]
+        )
     return stream.getvalue()
 
 
@@ -157,12 +179,14 @@ def _prepared_before(folder: Path) -> dict[str, PreparedCase]:
 
 
 def _refused(case: Case, role: str, code: str, reason: str) -> PreparedCase:
-    return PreparedCase(case.id, case.patient, role, str(case.image), str(case.label) if case.label else None,
-                        "refused", code, reason)
+    return PreparedCase(
+        case.id, case.patient, role, str(case.image), str(case.label) if case.label else None, "refused", code, reason
+    )
 
 
-def _prepare_case(case: Case, role: str, options: PrepareOptions, folder: Path,
-                  before: dict[str, PreparedCase]) -> PreparedCase:
+def _prepare_case(
+    case: Case, role: str, options: PrepareOptions, folder: Path, before: dict[str, PreparedCase]
+) -> PreparedCase:
     stored = role != "held_out"
     sources = [path for path in (case.image, case.label) if path is not None]
     key = _key(sources, stored, options, case.id)
@@ -178,15 +202,31 @@ def _prepare_case(case: Case, role: str, options: PrepareOptions, folder: Path,
         write_arrays(folder, case.id, image, label)
     counts = [] if channels is None else np.bincount(channels.ravel(), minlength=len(options.labels) + 1).tolist()
     return PreparedCase(
-        case.id, case.patient, role, str(case.image), str(case.label) if case.label else None, key=key,
-        content=content_hash(volume.array), restore=restore.to_json(), label_voxels=counts,
-        quantiles=np.quantile(image[::2, ::2, ::2], _QUANTILE_RANKS).round(4).tolist(), thumbnail=thumbnail(volume))
+        case.id,
+        case.patient,
+        role,
+        str(case.image),
+        str(case.label) if case.label else None,
+        key=key,
+        content=content_hash(volume.array),
+        restore=restore.to_json(),
+        label_voxels=counts,
+        quantiles=intensity_quantiles(image),
+        thumbnail=thumbnail(volume),
+    )
 
 
 def _key(sources: list[Path], stored: bool, options: PrepareOptions, name: str) -> str:
     try:
-        return source_key(sources, {"preprocessing": options.preprocessing.to_json(), "labels": list(options.labels),
-                                    "assumed_spacing_mm": options.assumed_spacing_mm, "stored": stored})
+        return source_key(
+            sources,
+            {
+                "preprocessing": options.preprocessing.to_json(),
+                "labels": list(options.labels),
+                "assumed_spacing_mm": options.assumed_spacing_mm,
+                "stored": stored,
+            },
+        )
     except OSError as error:
         raise InputError(f"'{name}' cannot be read: {error.strerror}.", code="E311", path=sources[0]) from error
 
@@ -200,8 +240,9 @@ def _read_channels(case: Case, image: Volume, options: PrepareOptions) -> np.nda
 
 def _without_duplicates(rows: list[PreparedCase], options: PrepareOptions, report: Report) -> list[PreparedCase]:
     used = [place for place, row in enumerate(rows) if row.is_used]
-    pairs = find_duplicates([rows[place] for place in used],
-                            lambda row: read_volume(Path(row.image), row.id, options.assumed_spacing_mm))
+    pairs = find_duplicates(
+        [rows[place] for place in used], lambda row: read_volume(Path(row.image), row.id, options.assumed_spacing_mm)
+    )
     for keep, drop, correlation in pairs:
         kept, row = rows[used[keep]], rows[used[drop]]
         what = "same image content as" if correlation == 1.0 else f"same scan, exported again, as (r {correlation:.3f})"
@@ -212,11 +253,17 @@ def _without_duplicates(rows: list[PreparedCase], options: PrepareOptions, repor
 
 
 def _split(rows: list[PreparedCase], options: PrepareOptions, folder: Path, messages: list[str]) -> list[PreparedCase]:
-    by_role = {role: [row for row in rows if row.is_used and row.role == role]
-               for role in ("labeled", "unlabeled", "held_out")}
+    by_role = {
+        role: [row for row in rows if row.is_used and row.role == role] for role in ("labeled", "unlabeled", "held_out")
+    }
     enough = len({row.patient for row in by_role["labeled"]}) >= options.num_validation + 2
-    split = split_cases(by_role["labeled"], by_role["unlabeled"], by_role["held_out"],
-                        num_validation=options.num_validation if enough else 0, seed=options.seed)
+    split = split_cases(
+        by_role["labeled"],
+        by_role["unlabeled"],
+        by_role["held_out"],
+        num_validation=options.num_validation if enough else 0,
+        seed=options.seed,
+    )
     if not enough and options.num_validation:
         messages.append("Too few labeled patients to set some aside for validation.")
     split.save(folder / "split.json")
@@ -229,36 +276,23 @@ def _with_role(row: PreparedCase, split: Split) -> PreparedCase:
     return replace(row, role="validation") if row.is_used and row.id in split.validation else row
 
 
-def _compare_unlabeled(rows: list[PreparedCase], options: PrepareOptions, messages: list[str],
-                       report: Report) -> None:
-    """E805: unlabeled volumes far from every labeled one in spacing or in the distribution of intensities."""
+def _compare_unlabeled(rows: list[PreparedCase], options: PrepareOptions, messages: list[str], report: Report) -> None:
+    """E805: says which unlabeled volumes look different and, where asked, leaves them out."""
     labeled = [row for row in rows if row.is_used and row.role in ("labeled", "validation")]
-    places = [place for place, row in enumerate(rows) if row.is_used and row.role == "unlabeled"]
-    if not labeled or not places:
-        return
-    strange = {}
-    for place in places:
-        nearest = min(np.abs(np.subtract(rows[place].quantiles, other.quantiles)).mean() for other in labeled)
-        ratio = min(_spacing_ratio(rows[place], other) for other in labeled)
-        if ratio > _MAX_SPACING_RATIO:
-            strange[place] = f"its spacing differs {ratio:.1f} times from the nearest labeled volume"
-        elif nearest > _MAX_QUANTILE_DISTANCE:
-            strange[place] = f"its intensities differ by {nearest:.2f} standard deviations from the nearest labeled one"
-    if not strange:
+    unlabeled = [place for place, row in enumerate(rows) if row.is_used and row.role == "unlabeled"]
+    reasons = {place: difference(rows[place], labeled) for place in unlabeled} if labeled else {}
+    reasons = {place: reason for place, reason in reasons.items() if reason}
+    if not reasons:
         return
     leave_out = options.different_unlabeled == "leave_out"
-    message = (f"{len(strange)} of {len(places)} unlabeled volumes differ strongly in spacing or intensity. "
-               f"They are {'left out' if leave_out else 'used'}.")
+    message = (
+        f"{len(reasons)} of {len(unlabeled)} unlabeled volumes differ strongly in spacing or intensity. "
+        f"They are {'left out' if leave_out else 'used'}."
+    )
     messages.append(message)
-    report("warning", code="E805", message=message, cases=[rows[place].id for place in strange])
-    for place, why in strange.items():
-        reason = f"This volume looks different: {why}."
+    report("warning", code="E805", message=message, cases=[rows[place].id for place in reasons])
+    for place, reason in reasons.items():
         rows[place] = replace(rows[place], status="refused" if leave_out else "used", code="E805", reason=reason)
-
-
-def _spacing_ratio(one: PreparedCase, other: PreparedCase) -> float:
-    spacings = [row.way_back.turn.apply_to_geometry(row.way_back.source).spacing_mm for row in (one, other)]
-    return float(np.exp(np.abs(np.log(np.divide(*spacings))).max()))
 
 
 def _check_enough(prepared: PreparedSet, report: Report) -> None:
@@ -266,14 +300,24 @@ def _check_enough(prepared: PreparedSet, report: Report) -> None:
     if len(labeled) < 2:
         refused = [f"{row.id}: {row.reason}" for row in prepared.refused if row.role == "labeled"][:5]
         why = " Refused: " + " ".join(refused) if refused else ""
-        raise InputError(f"At least 2 labeled volumes are needed (4 or more recommended); {len(labeled)} can be "
-                         f"used.{why}", code="E801", hint="cases.csv lists every case.",
-                         path=prepared.folder / "cases.csv")
+        raise InputError(
+            f"At least 2 labeled volumes are needed (4 or more recommended); {len(labeled)} can be used.{why}",
+            code="E801",
+            hint="cases.csv lists every case.",
+            path=prepared.folder / "cases.csv",
+        )
     total = np.sum([row.label_voxels for row in labeled], axis=0)
-    for label, count in zip(prepared.labels, total[1:]):
+    for label, count in zip(prepared.labels, total[1:], strict=True):
         if count == 0:
-            raise InputError(f"'{label['name']}' (value {label['value']}) occurs in none of the {len(labeled)} "
-                             "labeled masks.", code="E704", hint="Correct the job's labels or the masks.")
+            raise InputError(
+                f"'{label['name']}' (value {label['value']}) occurs in none of the {len(labeled)} labeled masks.",
+                code="E704",
+                hint="Correct the job's labels or the masks.",
+            )
     if not prepared.indices("unlabeled"):
-        report("warning", code="E802", message="No unlabeled volumes: training will use labels only. That is allowed, "
-               "but adding unlabeled volumes is what this tool is for.")
+        report(
+            "warning",
+            code="E802",
+            message="No unlabeled volumes: training will use labels only. That is allowed, "
+            "but adding unlabeled volumes is what this tool is for.",
+        )

@@ -48,9 +48,17 @@ def write_json(path: Path, value: Any) -> None:
 
 def _explained(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(f"The disk is full: {path.name} could not be written.", code="E807",
-                          hint="Free some space and start again; finished cases are kept.", path=path)
+        return InputError(
+            f"The disk is full: {path.name} could not be written.",
+            code="E807",
+            hint="Free some space and start again; finished cases are kept.",
+            path=path,
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return InputError(f"'{path.parent}' is not a folder that can be written to ({error.strerror}).", code="E809",
-                          hint="Choose another folder.", path=path)
+        return InputError(
+            f"'{path.parent}' is not a folder that can be written to ({error.strerror}).",
+            code="E809",
+            hint="Choose another folder.",
+            path=path,
+        )
     return error

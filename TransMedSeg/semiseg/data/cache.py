@@ -121,13 +121,19 @@ class PreparedSet:
     def arrays(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Memory-mapped image (float16) and channels (uint8; None without a mask), (slice, row, column)."""
         case = self.cases[index]
-        return _open(image_path(self.folder, case.id)), \
-            _open(label_path(self.folder, case.id)) if case.label else None
+        return _open(image_path(self.folder, case.id)), _open(label_path(self.folder, case.id)) if case.label else None
 
     def save(self) -> None:
-        write_json(self.folder / "cases.json", {
-            "format": FORMAT, "preprocessing": self.preprocessing.to_json(), "labels": list(self.labels),
-            "messages": list(self.messages), "cases": [asdict(case) for case in self.cases]})
+        write_json(
+            self.folder / "cases.json",
+            {
+                "format": FORMAT,
+                "preprocessing": self.preprocessing.to_json(),
+                "labels": list(self.labels),
+                "messages": list(self.messages),
+                "cases": [asdict(case) for case in self.cases],
+            },
+        )
 
     @classmethod
     def load(cls, folder: Path) -> PreparedSet:
@@ -140,16 +146,30 @@ class PreparedSet:
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             if fields["format"] != FORMAT:
-                raise InputError(f"The prepared cases have format {fields['format']}, this version reads {FORMAT}.",
-                                 code="E404", hint="Prepare the cases again.", path=path)
-            return cls(Path(folder), tuple(PreparedCase(**case) for case in fields["cases"]),
-                       Preprocessing.from_json(fields["preprocessing"]), tuple(fields["labels"]), tuple(fields["messages"]))
+                raise InputError(
+                    f"The prepared cases have format {fields['format']}, this version reads {FORMAT}.",
+                    code="E404",
+                    hint="Prepare the cases again.",
+                    path=path,
+                )
+            return cls(
+                Path(folder),
+                tuple(PreparedCase(**case) for case in fields["cases"]),
+                Preprocessing.from_json(fields["preprocessing"]),
+                tuple(fields["labels"]),
+                tuple(fields["messages"]),
+            )
         except FileNotFoundError as error:
-            raise InputError("This folder holds no prepared cases.", code="E311", path=path,
-                             hint="Prepare the cases first.") from error
+            raise InputError(
+                "This folder holds no prepared cases.", code="E311", path=path, hint="Prepare the cases first."
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"The list of prepared cases cannot be read: {error}.", code="E311", path=path,
-                             hint="Delete it and prepare the cases again.") from error
+            raise InputError(
+                f"The list of prepared cases cannot be read: {error}.",
+                code="E311",
+                path=path,
+                hint="Delete it and prepare the cases again.",
+            ) from error
 
 
 def image_path(folder: Path, case_id: str) -> Path:
@@ -202,5 +222,9 @@ def _open(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"The prepared array {path.name} is missing or damaged.", code="E311", path=path,
-                         hint="Prepare the cases again.") from error
+        raise InputError(
+            f"The prepared array {path.name} is missing or damaged.",
+            code="E311",
+            path=path,
+            hint="Prepare the cases again.",
+        ) from error

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError
-from .naming import NameParts, ending, is_role_folder, natural_order, patient_of, safe_id, stem, understand
+from .naming import NameParts, natural_order, patient_of, safe_id, stem
+from .scan import dicom_patient, h5_has_mask, volumes_below
 
-_ROLE_FOLDERS = {"labeled": ("labeled", "labelled"), "unlabeled": ("unlabeled", "unlabelled"),
-                 "held_out": ("heldout", "test")}
+_ROLE_FOLDERS = {
+    "labeled": ("labeled", "labelled"),
+    "unlabeled": ("unlabeled", "unlabelled"),
+    "held_out": ("heldout", "test"),
+}
 _PUBLISHED_NUM_LABELED = 8  # 10 % of the 80 training cases, the most used setting on the left-atrium benchmark
 
 
@@ -116,23 +118,32 @@ def find_cohort(folder: Path, num_labeled: int | None = None, num_held_out: int 
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError("A folder with volumes was expected, but there is none of this name.", code="E311",
-                         path=folder, hint="Check the path.")
+        raise InputError(
+            "A folder with volumes was expected, but there is none of this name.",
+            code="E311",
+            path=folder,
+            hint="Check the path.",
+        )
     if (folder / "train.list").is_file():
         return _listed_cohort(folder, _PUBLISHED_NUM_LABELED if num_labeled is None else num_labeled)
-    roles = {role: [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and _folder_word(sub) in words]
-             for role, words in _ROLE_FOLDERS.items()}
+    roles = {
+        role: [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and _folder_word(sub) in words]
+        for role, words in _ROLE_FOLDERS.items()
+    }
     if roles["labeled"]:
         found = _sorted_cases(roles["labeled"], roles["unlabeled"], roles["held_out"], num_labeled)
         return replace(found, notes=("The subfolders name the roles.", *found.notes))
     return _mixed_cohort(folder, num_labeled, num_held_out)
 
 
-def _sorted_cases(labeled: Sequence[Path], unlabeled: Sequence[Path], held_out: Sequence[Path],
-                  num_labeled: int | None) -> CaseList:
+def _sorted_cases(
+    labeled: Sequence[Path], unlabeled: Sequence[Path], held_out: Sequence[Path], num_labeled: int | None
+) -> CaseList:
     taken: set[str] = set()
-    masked, scored, free = (_collect(paths, role, taken) for paths, role in
-                            ((labeled, "labeled"), (held_out, "held_out"), (unlabeled, "unlabeled")))
+    masked, scored, free = (
+        _collect(paths, role, taken)
+        for paths, role in ((labeled, "labeled"), (held_out, "held_out"), (unlabeled, "unlabeled"))
+    )
     notes = []
     if free.with_mask:
         notes.append(f"{len(free.with_mask)} masks among the unlabeled volumes are left aside.")
@@ -145,8 +156,13 @@ def _sorted_cases(labeled: Sequence[Path], unlabeled: Sequence[Path], held_out: 
     refused += [_no_mask(case, "labeled") for case in masked.without_mask if case.id not in masked.test_ids]
     refused += [_no_mask(case, "held_out") for case in scored.without_mask]
     pool = [*rest, *loose, *_by_name([*free.without_mask, *free.with_mask])]
-    return CaseList(tuple(chosen), tuple(replace(case, label=None) for case in pool), tuple(scored.with_mask),
-                    tuple(notes), tuple(refused))
+    return CaseList(
+        tuple(chosen),
+        tuple(replace(case, label=None) for case in pool),
+        tuple(scored.with_mask),
+        tuple(notes),
+        tuple(refused),
+    )
 
 
 def _listed_cohort(folder: Path, num_labeled: int) -> CaseList:
@@ -177,16 +193,26 @@ def _listed_cases(folder: Path, list_name: str, refused: list[Refusal]) -> list[
         if len(found.with_mask) == 1:
             cases.append((place, replace(found.with_mask[0], id=safe_id((name.removesuffix(".h5"),)), patient=name)))
         else:
-            refused.append(Refusal(safe_id((name,)), path, role,
-                                   f"One image with a mask was expected, {len(found.with_mask)} were found."))
+            refused.append(
+                Refusal(
+                    safe_id((name,)),
+                    path,
+                    role,
+                    f"One image with a mask was expected, {len(found.with_mask)} were found.",
+                )
+            )
     return cases
 
 
 def _mixed_cohort(folder: Path, num_labeled: int | None, num_held_out: int | None) -> CaseList:
     found = _collect([folder], "labeled", set())
     if not (found.with_mask or found.without_mask or found.refused):
-        raise InputError("No volumes were found: expected NIfTI, NRRD, MHA, h5 files or DICOM series.", code="E311",
-                         path=folder, hint="Choose the folder that holds them, or one above it.")
+        raise InputError(
+            "No volumes were found: expected NIfTI, NRRD, MHA, h5 files or DICOM series.",
+            code="E311",
+            path=folder,
+            hint="Choose the folder that holds them, or one above it.",
+        )
     notes = ["Images with a mask are labeled, images without are unlabeled."]
     held_out = [case for case in found.with_mask if case.id in found.test_ids]
     labeled = [case for case in found.with_mask if case.id not in found.test_ids]
@@ -195,7 +221,7 @@ def _mixed_cohort(folder: Path, num_labeled: int | None, num_held_out: int | Non
         count = len(patients) // 5 if num_held_out is None else num_held_out
         if num_held_out is None and len(patients) >= 3:
             count = max(1, count)
-        last = set(patients[len(patients) - count:]) if count else set()
+        last = set(patients[len(patients) - count :]) if count else set()
         held_out = [case for case in labeled if case.patient in last]
         labeled = [case for case in labeled if case.patient not in last]
         notes.append(f"The last {len(last)} of {len(patients)} labeled patients by name are held out.")
@@ -207,14 +233,20 @@ def _mixed_cohort(folder: Path, num_labeled: int | None, num_held_out: int | Non
 def _first(cases: list[Case], count: int | None, notes: list[str]) -> tuple[list[Case], list[Case]]:
     if count is None or count >= len(cases):
         return cases, []
-    notes.append(f"The first {count} of {len(cases)} cases with a mask are labeled; "
-                 "the masks of the others are left aside.")
+    notes.append(
+        f"The first {count} of {len(cases)} cases with a mask are labeled; the masks of the others are left aside."
+    )
     return cases[:count], cases[count:]
 
 
 def _no_mask(case: Case, role: str) -> Refusal:
-    return Refusal(case.id, case.image, role, "No mask was found for this image. Name it like the image, with _seg, "
-                   "_label or _mask added, or put it into a folder 'labels'.")
+    return Refusal(
+        case.id,
+        case.image,
+        role,
+        "No mask was found for this image. Name it like the image, with _seg, "
+        "_label or _mask added, or put it into a folder 'labels'.",
+    )
 
 
 def _by_name(cases: Iterable[Case]) -> list[Case]:
@@ -229,7 +261,7 @@ def _collect(paths: Sequence[Path], role: str, taken: set[str]) -> _Found:
     """Pairs images and masks below some paths. ``taken`` keeps ids unique over all roles."""
     images: dict[Path, NameParts] = {}
     masks: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-    for path, parts in _walk(paths):
+    for path, parts in volumes_below(paths):
         if parts.is_other:
             continue
         if parts.is_mask:
@@ -241,8 +273,14 @@ def _collect(paths: Sequence[Path], role: str, taken: set[str]) -> _Found:
     for path, parts in images.items():
         key = _key_without_channel(path, parts, masks, every_image_numbered)
         if key is None:
-            found.refused.append(Refusal(safe_id(parts.key), path, role, "This is a further channel of a case; "
-                                         "volumes with one channel (_0000) are supported."))
+            found.refused.append(
+                Refusal(
+                    safe_id(parts.key),
+                    path,
+                    role,
+                    "This is a further channel of a case; volumes with one channel (_0000) are supported.",
+                )
+            )
             continue
         paired.add(key)
         _add_case(found, path, key, parts, masks.get(key, []), role, taken)
@@ -253,8 +291,9 @@ def _collect(paths: Sequence[Path], role: str, taken: set[str]) -> _Found:
     return found
 
 
-def _key_without_channel(path: Path, parts: NameParts, masks: dict[tuple[str, ...], list[Path]],
-                         every_image_numbered: bool) -> tuple[str, ...] | None:
+def _key_without_channel(
+    path: Path, parts: NameParts, masks: dict[tuple[str, ...], list[Path]], every_image_numbered: bool
+) -> tuple[str, ...] | None:
     """Decides whether four digits at the end are nnU-Net's channel or part of the name. None: a further channel."""
     if parts.base is None or parts.key in masks:
         return parts.key
@@ -264,15 +303,16 @@ def _key_without_channel(path: Path, parts: NameParts, masks: dict[tuple[str, ..
     return parts.base if parts.key[-1].endswith("_0000") else None
 
 
-def _add_case(found: _Found, path: Path, key: tuple[str, ...], parts: NameParts, masks: list[Path], role: str,
-              taken: set[str]) -> None:
+def _add_case(
+    found: _Found, path: Path, key: tuple[str, ...], parts: NameParts, masks: list[Path], role: str, taken: set[str]
+) -> None:
     case_id = _unique(safe_id(key or (stem(path),)), taken)
     if len(masks) > 1:
         names = ", ".join(mask.name for mask in masks)
         found.refused.append(Refusal(case_id, path, role, f"Several masks fit this image: {names}. Leave one."))
         return
-    label = masks[0] if masks else path if _h5_has_mask(path) else None
-    case = Case(case_id, path, label, _dicom_patient(path) if path.is_dir() else "")
+    label = masks[0] if masks else path if h5_has_mask(path) else None
+    case = Case(case_id, path, label, dicom_patient(path) if path.is_dir() else "")
     (found.with_mask if label else found.without_mask).append(case)
     if parts.is_test:
         found.test_ids.add(case_id)
@@ -285,87 +325,3 @@ def _unique(case_id: str, taken: set[str]) -> str:
         chosen, number = f"{case_id}-{number}", number + 1
     taken.add(chosen.lower())
     return chosen
-
-
-def _walk(paths: Sequence[Path]) -> Iterator[tuple[Path, NameParts]]:
-    """Volume files and DICOM series folders below some paths, each once, in a stable order."""
-    seen: set[Path] = set()
-    for given in map(Path, paths):
-        if not given.exists():
-            raise InputError("There is no file or folder of this name.", code="E311", path=given,
-                             hint="Check the path.")
-        base = given if given.is_dir() else given.parent
-        # The folder named last may be the one that says "images" or "masks", or the only name an h5 case has.
-        if is_role_folder(base.name) or _is_bare_case(given, base):
-            base = base.parent
-        for path in _volumes_below(given):
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
-                yield path, understand(path.relative_to(base))
-
-
-def _is_bare_case(given: Path, base: Path) -> bool:
-    """Whether a given folder is itself one case: its files are named by their role alone (``img``, ``mri_norm2``)."""
-    files = [path for path in sorted(base.iterdir()) if ending(path)] if given.is_dir() else [given]
-    return (bool(files) and all(not understand(Path(path.name)).key for path in files)) or _is_dicom_folder(given)
-
-
-def _volumes_below(given: Path) -> Iterator[Path]:
-    if given.is_file():
-        yield given
-        return
-    for folder, subfolders, names in os.walk(given, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        here = Path(folder)
-        yield from (here / name for name in sorted(names) if not name.startswith(".") and ending(Path(name)))
-        if _is_dicom_folder(here):
-            yield here
-
-
-def _is_dicom_folder(folder: Path) -> bool:
-    """Whether a folder holds DICOM files: named ``.dcm``, or with "DICM" after the 128-byte preamble (PS3.10, 7.1)."""
-    if not folder.is_dir():
-        return False
-    candidates = (entry for entry in sorted(folder.iterdir())
-                  if entry.is_file() and not entry.name.startswith(".") and entry.name.upper() != "DICOMDIR"
-                  and entry.suffix.lower() in ("", ".dcm", ".ima", *(f".{n}" for n in range(10))) or _is_uid(entry))
-    for entry in itertools.islice(candidates, 3):
-        if entry.suffix.lower() == ".dcm":
-            return True
-        with open(entry, "rb") as file:
-            file.seek(128)
-            if file.read(4) == b"DICM":
-                return True
-    return False
-
-
-def _is_uid(entry: Path) -> bool:
-    return entry.is_file() and entry.name.count(".") > 3 and entry.name.replace(".", "").isdecimal()
-
-
-def _dicom_patient(folder: Path) -> str:
-    """Patient ID of a series (PS3.3, C.7.1.1), or an empty string where it is missing or says nothing."""
-    import pydicom
-
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.startswith("."):
-            continue
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"])
-        except (pydicom.errors.InvalidDicomError, OSError, EOFError):
-            continue  # not DICOM or damaged: reading the series will say so
-        patient = str(header.get("PatientID", "") or "").strip()
-        return "" if patient.lower() in ("", "anon", "anonymous", "anonymized", "unknown", "0") else patient
-    return ""
-
-
-def _h5_has_mask(path: Path) -> bool:
-    if ending(path) not in (".h5", ".hdf5"):
-        return False
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return "label" in file
-    except OSError:
-        return False  # damaged: reading the image will say so

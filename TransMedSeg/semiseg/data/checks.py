@@ -23,19 +23,30 @@ def check_volume(volume: Volume, name: str) -> None:
     """
     geometry, array = volume.geometry, volume.array
     if min(geometry.shape) < 2:
-        raise InputError(f"'{name}' is a single slice ({geometry.describe()}); a 3-D scalar volume is needed.",
-                         code="E302")
+        raise InputError(
+            f"'{name}' is a single slice ({geometry.describe()}); a 3-D scalar volume is needed.", code="E302"
+        )
     if not geometry.is_orthogonal:
-        raise InputError(f"The image axes of '{name}' are not at right angles (gantry tilt or shear).", code="E305",
-                         hint="Resample it to a straight grid.")
+        raise InputError(
+            f"The image axes of '{name}' are not at right angles (gantry tilt or shear).",
+            code="E305",
+            hint="Resample it to a straight grid.",
+        )
     low, high = SPACING_RANGE_MM
     if min(geometry.spacing_mm) < low or max(geometry.spacing_mm) > high:
-        raise InputError(f"The spacing of '{name}' is implausible: {geometry.describe()}, so milliliters and "
-                         "millimeters would be wrong.", code="E306", hint="Set the spacing in its header.")
+        raise InputError(
+            f"The spacing of '{name}' is implausible: {geometry.describe()}, so milliliters and "
+            "millimeters would be wrong.",
+            code="E306",
+            hint="Set the spacing in its header.",
+        )
     num_broken = 0 if array.dtype.kind in "iub" else int(array.size - np.isfinite(array).sum())
     if num_broken:
-        raise InputError(f"'{name}' contains no usable values in {num_broken} of {array.size} voxels (NaN or "
-                         "infinite).", code="E309", hint="Export it again or fill them.")
+        raise InputError(
+            f"'{name}' contains no usable values in {num_broken} of {array.size} voxels (NaN or infinite).",
+            code="E309",
+            hint="Export it again or fill them.",
+        )
     if array.min() == array.max():
         raise InputError(f"'{name}' contains no usable values: every voxel is {array.flat[0]:g}.", code="E309")
 
@@ -55,12 +66,16 @@ def mask_on_image(mask: Volume, image: Volume, name: str, *, may_be_smaller: boo
         detail = f"the same size and spacing, but lies up to {apart:.2f} mm away or turned"
     else:
         detail = f"another grid ({found}; image {wanted})"
-    raise InputError(f"The mask of '{name}' has {detail}. Excluded.", code="E803",
-                     hint="Export the mask again with the image as reference.")
+    raise InputError(
+        f"The mask of '{name}' has {detail}. Excluded.",
+        code="E803",
+        hint="Export the mask again with the image as reference.",
+    )
 
 
-def mask_channels(mask: Volume, labels: Sequence[dict[str, Any]], name: str,
-                  names_in_file: dict[int, str] | None = None) -> np.ndarray:
+def mask_channels(
+    mask: Volume, labels: Sequence[dict[str, Any]], name: str, names_in_file: dict[int, str] | None = None
+) -> np.ndarray:
     """(slice, row, column) uint8: 0 background, else the place in ``labels`` counted from 1.
 
     Args:
@@ -69,24 +84,22 @@ def mask_channels(mask: Volume, labels: Sequence[dict[str, Any]], name: str,
         names_in_file: Value to name where the file has names; a name decides before a value.
 
     Raises:
-        InputError: A value that nobody named (E704), more values than an integer mask can have (E704), or no voxel
-            of any structure (E309).
+        InputError: A value that nobody named (E704), or no voxel of any structure (E309).
     """
     array = mask.array
-    if array.dtype.kind == "f":
-        if not np.array_equal(array, np.rint(array)):
-            raise InputError(f"The mask of '{name}' holds fractions; whole label values are needed.", code="E704",
-                             hint="Save it as a label map, not as probabilities.")
     by_value = {int(label["value"]): place for place, label in enumerate(labels, start=1)}
     by_name = {str(label["name"]).strip().lower(): place for place, label in enumerate(labels, start=1)}
     values, counts = np.unique(array, return_counts=True)
+    stated = {value: name.strip().lower() for value, name in (names_in_file or {}).items()}
+    claimed = {by_name[name] for name in stated.values() if name in by_name}
     channels = np.zeros(array.shape, np.uint8)
     strangers = {}
-    for value, count in zip(values.astype(np.int64).tolist(), counts.tolist()):
+    for value, count in zip(values.astype(np.int64).tolist(), counts.tolist(), strict=True):
         if value == 0:
             continue
-        stated = (names_in_file or {}).get(value, "").strip().lower()
-        place = by_name.get(stated, by_value.get(value))
+        place = by_name.get(stated.get(value, ""))
+        if place is None and by_value.get(value) not in claimed:  # a name in the file outweighs a value
+            place = by_value.get(value)
         if place is None:
             strangers[value] = count
         else:
@@ -95,9 +108,15 @@ def mask_channels(mask: Volume, labels: Sequence[dict[str, Any]], name: str,
         found = ", ".join(f"{value} ({count} voxels)" for value, count in list(strangers.items())[:5])
         more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
         known = ", ".join(f"{label['value']} = {label['name']}" for label in labels)
-        raise InputError(f"The mask of '{name}' has values nobody named: {found}{more}. Named: {known}.", code="E704",
-                         hint="Name them in the job's labels or remove them from the mask.")
+        raise InputError(
+            f"The mask of '{name}' has values nobody named: {found}{more}. Named: {known}.",
+            code="E704",
+            hint="Name them in the job's labels or remove them from the mask.",
+        )
     if not channels.any():
-        raise InputError(f"The mask of '{name}' is empty.", code="E309",
-                         hint="Move the image to the unlabeled volumes or draw the mask.")
+        raise InputError(
+            f"The mask of '{name}' is empty.",
+            code="E309",
+            hint="Move the image to the unlabeled volumes or draw the mask.",
+        )
     return channels

@@ -40,8 +40,9 @@ def thumbnail(volume: Volume) -> list[float]:
     return (small / max(float(np.linalg.norm(small)), 1e-12)).round(5).tolist()
 
 
-def find_duplicates(cases: Sequence[PreparedCase], read: Callable[[PreparedCase], Volume]
-                    ) -> list[tuple[int, int, float]]:
+def find_duplicates(
+    cases: Sequence[PreparedCase], read: Callable[[PreparedCase], Volume]
+) -> list[tuple[int, int, float]]:
     """Pairs of cases that show the same scan.
 
     Equal voxels are found by hash. Of the other pairs, those with nearly equal thumbnails are read again, shifted
@@ -95,13 +96,20 @@ def _alike(cases: Sequence[PreparedCase], known: set[int]) -> list[tuple[int, in
 def aligned_correlation(first: Volume, second: Volume) -> float:
     """Correlation of the voxels two scans share once shifted onto each other; 0 where the grids cannot match."""
     turned = [Orientation.to_canonical(volume.geometry) for volume in (first, second)]
-    spacings = [turn.apply_to_geometry(volume.geometry).spacing_mm for turn, volume in zip(turned, (first, second))]
+    spacings = [
+        turn.apply_to_geometry(volume.geometry).spacing_mm for turn, volume in zip(turned, (first, second), strict=True)
+    ]
     if not np.allclose(*spacings, rtol=0.02):
         return 0.0
-    a, b = (np.array(turn.apply(volume.array), np.float32) for turn, volume in zip(turned, (first, second)))
-    factors = [max(1, -(-max(sizes) // _COARSE_VOXELS)) for sizes in zip(a.shape, b.shape)]
+    a, b = (
+        np.array(turn.apply(volume.array), np.float32) for turn, volume in zip(turned, (first, second), strict=True)
+    )
+    factors = [max(1, -(-max(sizes) // _COARSE_VOXELS)) for sizes in zip(a.shape, b.shape, strict=True)]
     coarse = _best_shift(_box_mean(a, factors), _box_mean(b, factors))
-    around = [range(shift * factor - (factor - 1), shift * factor + factor) for shift, factor in zip(coarse, factors)]
+    around = [
+        range(shift * factor - (factor - 1), shift * factor + factor)
+        for shift, factor in zip(coarse, factors, strict=True)
+    ]
     return max((_correlation_at(a, b, shift) for shift in itertools.product(*around)), default=0.0)
 
 
@@ -109,28 +117,30 @@ def _box_mean(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     for axis, factor in enumerate(factors):
         size = array.shape[axis] // factor
         array = np.take(array, range(size * factor), axis)
-        array = array.reshape(*array.shape[:axis], size, factor, *array.shape[axis + 1:]).mean(axis + 1)
+        array = array.reshape(*array.shape[:axis], size, factor, *array.shape[axis + 1 :]).mean(axis + 1)
     return array
 
 
 def _best_shift(a: np.ndarray, b: np.ndarray) -> list[int]:
     """The shift s for which a[i] resembles b[i - s], from the peak of their cross-correlation."""
     a, b = a - a.mean(), b - b.mean()
-    shape = [fft.next_fast_len(m + n - 1, real=True) for m, n in zip(a.shape, b.shape)]
+    shape = [fft.next_fast_len(m + n - 1, real=True) for m, n in zip(a.shape, b.shape, strict=True)]
     correlation = fft.irfftn(fft.rfftn(a, shape) * np.conj(fft.rfftn(b, shape)), shape)
     peak = np.unravel_index(int(correlation.argmax()), correlation.shape)
-    return [int(place) - size if place >= m else int(place) for place, size, m in zip(peak, shape, a.shape)]
+    return [
+        int(place) - size if place >= m else int(place) for place, size, m in zip(peak, shape, a.shape, strict=True)
+    ]
 
 
 def _correlation_at(a: np.ndarray, b: np.ndarray, shift: Sequence[int]) -> float:
     low = [max(0, s) for s in shift]
-    high = [min(m, n + s) for m, n, s in zip(a.shape, b.shape, shift)]
-    size = [h - l for l, h in zip(low, high)]
+    high = [min(m, n + s) for m, n, s in zip(a.shape, b.shape, shift, strict=True)]
+    size = [end - start for start, end in zip(low, high, strict=True)]
     if min(size) < 2 or np.prod(size) < 0.5 * min(a.size, b.size):
         return 0.0
     step = max(1, round((np.prod(size) / _SAMPLES) ** (1 / 3)))
-    u = a[tuple(slice(l, h, step) for l, h in zip(low, high))].ravel()
-    v = b[tuple(slice(l - s, h - s, step) for l, h, s in zip(low, high, shift))].ravel()
+    u = a[tuple(slice(start, end, step) for start, end in zip(low, high, strict=True))].ravel()
+    v = b[tuple(slice(start - s, end - s, step) for start, end, s in zip(low, high, shift, strict=True))].ravel()
     if u.std() == 0 or v.std() == 0:
         return 0.0
     return float(np.corrcoef(u, v)[0, 1])

@@ -10,10 +10,42 @@ from pathlib import PurePath
 IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5")
 
 # "laendo" and "lgemri" are the names of the 2018 Atrial Segmentation Challenge, the last ones those of LAScarQS 2022.
-_MASK_WORDS = ("segmentations", "segmentation", "groundtruth", "annotations", "annotation", "labelmap", "labelstr",
-               "labelsts", "labels", "label", "masks", "mask", "contour", "laendo", "seg", "gt", "atriumsegimgmo")
-_IMAGE_WORDS = ("volumes", "volume", "images", "imagestr", "imagests", "image", "imgs", "img", "scans", "scan", "vol",
-                "dicom", "lgemri", "mri_norm2", "enhanced")
+_MASK_WORDS = (
+    "segmentations",
+    "segmentation",
+    "groundtruth",
+    "annotations",
+    "annotation",
+    "labelmap",
+    "labelstr",
+    "labelsts",
+    "labels",
+    "label",
+    "masks",
+    "mask",
+    "contour",
+    "laendo",
+    "seg",
+    "gt",
+    "atriumsegimgmo",
+)
+_IMAGE_WORDS = (
+    "volumes",
+    "volume",
+    "images",
+    "imagestr",
+    "imagests",
+    "image",
+    "imgs",
+    "img",
+    "scans",
+    "scan",
+    "vol",
+    "dicom",
+    "lgemri",
+    "mri_norm2",
+    "enhanced",
+)
 _OTHER_WORDS = ("lawall", "scarsegimgm")  # structures beside the one of the challenge
 _TEST_FOLDERS = ("imagests", "labelsts")
 _GAP = r"[\s_\-.]"
@@ -79,8 +111,9 @@ def safe_id(parts: tuple[str, ...]) -> str:
 
 def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sorts ``case_2`` before ``case_10``."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part.lower())
-                 for part in re.split(r"(\d+)", text) if part)
+    return tuple(
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", text) if part
+    )
 
 
 def patient_of(case_id: str) -> str:
@@ -91,8 +124,11 @@ def patient_of(case_id: str) -> str:
     bids = re.match(r"(sub-[A-Za-z0-9]+)(?=[_/]|$)", case_id)
     if bids:
         return bids.group(1)
-    numbered = re.match(r"(?i)(.*?(?:patient|subject|subj|pat|p)[_\-]?\d+)[_\-](?:frame|phase|visit|scan|time|tp|t|"
-                        r"ed|es|pre|post|baseline|followup|follow-up)[_\-]?\d*$", case_id)
+    numbered = re.match(
+        r"(?i)(.*?(?:patient|subject|subj|pat|p)[_\-]?\d+)[_\-](?:frame|phase|visit|scan|time|tp|t|"
+        r"ed|es|pre|post|baseline|followup|follow-up)[_\-]?\d*$",
+        case_id,
+    )
     return numbered.group(1) if numbered else case_id
 
 

@@ -31,8 +31,10 @@ class Orientation:
     def to_canonical(cls, geometry: Geometry) -> Orientation:
         """The turn after which slices run towards the head, rows towards the back and columns towards the left."""
         direction = geometry.direction
-        axes = max(itertools.permutations(range(3)),
-                   key=lambda order: sum(abs(direction[_WORLD_AXIS[a], order[a]]) for a in range(3)))
+        axes = max(
+            itertools.permutations(range(3)),
+            key=lambda order: sum(abs(direction[_WORLD_AXIS[a], order[a]]) for a in range(3)),
+        )
         flips = tuple(bool(direction[_WORLD_AXIS[a], axes[a]] < 0) for a in range(3))
         return cls(axes, flips)
 
@@ -69,8 +71,9 @@ class Orientation:
         return Geometry(shape, geometry.affine @ index_of_turned)
 
 
-def place_on_grid(volume: Volume, geometry: Geometry, *, may_be_smaller: bool = False,
-                  tolerance_voxels: float = 0.01) -> Volume | None:
+def place_on_grid(
+    volume: Volume, geometry: Geometry, *, may_be_smaller: bool = False, tolerance_voxels: float = 0.01
+) -> Volume | None:
     """The same voxels on another description of the same lattice, or None where the two lattices differ.
 
     Masks are often stored turned or flipped against their image, and segmentation files cut to the box around the
@@ -101,5 +104,5 @@ def place_on_grid(volume: Volume, geometry: Geometry, *, may_be_smaller: bool = 
     if not may_be_smaller or (low < 0).any() or (low + turned.shape > geometry.shape).any():
         return None
     placed = np.zeros(geometry.shape, volume.array.dtype)
-    placed[tuple(slice(start, start + size) for start, size in zip(low, turned.shape))] = turned
+    placed[tuple(slice(start, start + size) for start, size in zip(low, turned.shape, strict=True))] = turned
     return Volume(placed, geometry)

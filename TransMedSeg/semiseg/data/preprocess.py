@@ -68,8 +68,11 @@ class Preprocessing:
     def from_json(cls, fields: dict[str, Any]) -> Preprocessing:
         unknown = set(fields) - set(cls.__dataclass_fields__)
         if unknown:
-            raise InputError(f"Preprocessing has no option {sorted(unknown)}.", code="E404",
-                             hint="The file may come from a newer version.")
+            raise InputError(
+                f"Preprocessing has no option {sorted(unknown)}.",
+                code="E404",
+                hint="The file may come from a newer version.",
+            )
         return cls(**fields)
 
     def plan(self, geometry: Geometry) -> Restore:
@@ -78,8 +81,10 @@ class Preprocessing:
         turned = turn.apply_to_geometry(geometry)
         shape = turned.shape
         if self.spacing_mm is not None:
-            shape = tuple(max(1, int(np.floor(size * have / want + 0.5)))
-                          for size, have, want in zip(turned.shape, turned.spacing_mm, self.spacing_mm))
+            shape = tuple(
+                max(1, int(np.floor(size * have / want + 0.5)))
+                for size, have, want in zip(turned.shape, turned.spacing_mm, self.spacing_mm, strict=True)
+            )
         return Restore(geometry, turn, shape)
 
     def apply(self, volume: Volume) -> tuple[np.ndarray, Restore]:
@@ -96,7 +101,7 @@ class Preprocessing:
             low, high = self.window
             return (np.clip(array, low, high) - np.float32(low)) / np.float32(high - low)
         flat = array.ravel()
-        low, high = np.percentile(flat[::1 + flat.size // _MAX_SAMPLES], self.clip_percentiles)
+        low, high = np.percentile(flat[:: 1 + flat.size // _MAX_SAMPLES], self.clip_percentiles)
         array = np.clip(array, np.float32(low), np.float32(high))
         mean, deviation = array.mean(dtype=np.float64), array.std(dtype=np.float64)
         if deviation <= 0:
@@ -165,8 +170,13 @@ class Restore:
         return np.ascontiguousarray(self.turn.undo(labels))
 
     def to_json(self) -> dict[str, Any]:
-        return {"source_shape": list(self.source.shape), "source_affine": self.source.affine.tolist(),
-                "axes": list(self.turn.axes), "flips": list(self.turn.flips), "shape": list(self.shape)}
+        return {
+            "source_shape": list(self.source.shape),
+            "source_affine": self.source.affine.tolist(),
+            "axes": list(self.turn.axes),
+            "flips": list(self.turn.flips),
+            "shape": list(self.shape),
+        }
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Restore:

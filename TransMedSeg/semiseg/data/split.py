@@ -42,8 +42,12 @@ class Split:
                 fields[part] = tuple(fields[part])
             return cls(**fields)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"The saved split cannot be read: {error}.", code="E311", path=path,
-                             hint="Delete it and prepare the cases again.") from error
+            raise InputError(
+                f"The saved split cannot be read: {error}.",
+                code="E311",
+                path=path,
+                hint="Delete it and prepare the cases again.",
+            ) from error
 
 
 def split_cases(
@@ -75,23 +79,30 @@ def split_cases(
         else:
             kept_held_out.append(case)
     if num_validation and len(labeled_patients) - num_validation < 2:
-        raise InputError(f"{num_validation} of {len(labeled_patients)} labeled patients were asked for validation; "
-                         "at least 2 must remain for training.", code="E801",
-                         hint="Add labeled volumes or ask for fewer validation patients.")
+        raise InputError(
+            f"{num_validation} of {len(labeled_patients)} labeled patients were asked for validation; "
+            "at least 2 must remain for training.",
+            code="E801",
+            hint="Add labeled volumes or ask for fewer validation patients.",
+        )
     validation_patients = set(_drawn(labeled_patients, seed)[:num_validation])
     unseen = {case.patient for case in kept_held_out} | validation_patients
     kept_unlabeled = []
     for case in unlabeled:
         if case.patient in unseen:
-            dropped[case.id] = (f"Patient {case.patient} is held out or validates, "
-                                "so this unlabeled case left the training.")
+            dropped[case.id] = (
+                f"Patient {case.patient} is held out or validates, so this unlabeled case left the training."
+            )
         else:
             kept_unlabeled.append(case)
     return Split(
         labeled=tuple(case.id for case in labeled if case.patient not in validation_patients),
         unlabeled=tuple(case.id for case in kept_unlabeled),
         validation=tuple(case.id for case in labeled if case.patient in validation_patients),
-        held_out=tuple(case.id for case in kept_held_out), dropped=dropped, seed=seed)
+        held_out=tuple(case.id for case in kept_held_out),
+        dropped=dropped,
+        seed=seed,
+    )
 
 
 def _drawn(patients: set[str], seed: int) -> list[str]:
