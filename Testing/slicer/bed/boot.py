@@ -70,7 +70,7 @@ def _prepare_namespace(slicer, layer):
 
 
 def _start_application(slicer, testing, developer, terminologies):
-    from . import application, dicom_database, io_manager, logics, modules
+    from . import application, dicom_database, hierarchy, io_manager, logics, modules
 
     slicer.qSlicerApplication = application.qSlicerApplication
     slicer.qSlicerScriptedLoadableModule = modules.qSlicerScriptedLoadableModule
@@ -81,6 +81,7 @@ def _start_application(slicer, testing, developer, terminologies):
     shared = Path(slicer.app.slicerHome) / "share"
     io_manager.copy_terminologies(terminologies or Path(__file__).parent / "resources", shared / "Terminologies")
     logics.add_module_logics(logic, slicer.mrmlScene, shared)
+    hierarchy.follow(slicer.mrmlScene)
     slicer.dicomDatabase = dicom_database.ctkDICOMDatabase()
 
 

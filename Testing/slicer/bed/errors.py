@@ -7,12 +7,20 @@ would pass although a button failed. The bed collects them; conftest.py fails th
 import sys
 import traceback
 
+import vtk
+
 unhandled = []
 """One text per exception, with its traceback."""
 
 
+vtk_errors = []
+"""Error messages of VTK and MRML (ERR lines in the log). They do not fail a test; a test may look at them."""
+
+
 def install():
     """Collects from now on. The exceptions are still printed."""
+    window = vtk.vtkOutputWindow.GetInstance()
+    window.AddObserver("ErrorEvent", _collect_vtk)
     if sys.excepthook is not _collect:
         sys.excepthook = _collect
         sys.unraisablehook = lambda one: _collect(one.exc_type, one.exc_value, one.exc_traceback)
@@ -23,8 +31,14 @@ def _collect(kind, value, trace):
     sys.__excepthook__(kind, value, trace)
 
 
+@vtk.calldata_type(vtk.VTK_STRING)
+def _collect_vtk(caller, event, text):
+    vtk_errors.append(text)
+
+
 def take():
-    """Returns the texts collected so far and forgets them. For tests that expect an exception."""
+    """Returns the exceptions collected so far and forgets them. For tests that expect one."""
     texts = list(unhandled)
     unhandled.clear()
+    vtk_errors.clear()
     return texts

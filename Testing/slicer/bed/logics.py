@@ -6,6 +6,7 @@ import vtk
 
 import slicer
 
+from .colors import write_color_files
 from .modules import qSlicerAbstractCoreModule
 
 LOGICS = {
@@ -37,7 +38,7 @@ def make_application_logic(scene):
     logic.SetTemporaryPath(slicer.app.temporaryPath)
     logic.SetHomeDirectory(slicer.app.slicerHome)
     logic.SetShareDirectory("share")
-    (Path(slicer.app.slicerHome) / "share" / "ColorFiles").mkdir(parents=True)
+    write_color_files(Path(slicer.app.slicerHome) / "share" / "ColorFiles")
     logic.SetMRMLScene(scene)
     logic.GetColorLogic().SetMRMLScene(scene)
     logic.SetSliceLogics(vtk.vtkCollection())

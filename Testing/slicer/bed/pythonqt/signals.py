@@ -39,6 +39,8 @@ def connect(sender, *args):
     Returns:
         True. A signature that `sender` does not have raises ValueError.
     """
+    if len(args) == 3 and isinstance(args[0], QtCore.QObject):
+        return QtCore.QObject.connect(*args)  # PySide6 itself connects the timer of QTimer.singleShot like this
     if len(args) == 3 and isinstance(args[2], str):
         signature, receiver_object, slot = args
         receiver = getattr(receiver_object, slot.split("(")[0])
