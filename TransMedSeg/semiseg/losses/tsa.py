@@ -122,7 +122,7 @@ def tsa_loss(logits_NC: Tensor, labels_N: Tensor, table_CC: Tensor, valid_N: Ten
         logits_NC: (N, C) or (B, C, *space), without the table.
         labels_N: (N,) or (B, *space) integers in 0 .. C-1 wherever valid.
         table_CC: From ``pair_table``.
-        valid_N: Like the labels, bool or weights; leaves voxels out (unlabeled, ignored).
+        valid_N: Like the labels, bool; False leaves a voxel out (unlabeled, ignored).
     """
     with torch.autocast(logits_NC.device.type, enabled=False):
         logits_NC = logits_NC.to(torch.promote_types(logits_NC.dtype, torch.float32))
@@ -145,19 +145,16 @@ class _TwoClassLoss(torch.autograd.Function):
         sign_N = torch.rsub(labels_N, 1, alpha=2)  # 1 - 2 label
         margin_N = (logits_N2[:, 1] - logits_N2[:, 0]).mul_(sign_N)
         margin_N.addcmul_(labels_N, table_22[1, 0] - table_22[0, 1]).add_(table_22[0, 1])
-        loss_N, slope_N = F.softplus(margin_N), torch.sigmoid(margin_N)
+        total = torch.full_like(table_22[0, 0], labels_N.numel())
         if valid_N is not None:
-            weight_N = valid_N.to(logits_N2.dtype)
-            loss_N, slope_N = loss_N.mul_(weight_N), slope_N.mul_(weight_N)
-            total = weight_N.sum().clamp(min=1)
-        else:
-            total = torch.full_like(table_22[0, 0], labels_N.numel())
-        slope_N /= total
+            margin_N.masked_fill_(~valid_N.bool(), -1e4)  # its softplus and the slope of that are exactly 0
+            total = valid_N.sum().clamp(min=1).to(total)
+        slope_N = torch.sigmoid(margin_N).div_(total)
         slope_of_1 = torch.dot(slope_N.flatten(), labels_N.flatten())
         table_slope_22 = torch.stack([slope_N.sum() - slope_of_1, slope_of_1]).diag().flip(1)
         ctx.save_for_backward(slope_N.mul_(sign_N), table_slope_22)
         ctx.layout = torch.empty_like(logits_N2, device="meta")
-        return loss_N.sum() / total
+        return F.softplus(margin_N).sum() / total
 
     @staticmethod
     def backward(ctx, slope: Tensor) -> tuple[Tensor | None, ...]:
