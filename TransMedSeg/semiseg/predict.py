@@ -1,0 +1,312 @@
+"""Step 3: a model and volumes in, label maps on each volume's own grid out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .data.atomic import replacing, write_json
+from .data.cache import source_key
+from .data.cases import Case, find_cases
+from .data.files import label_files, read_volume, write_labels, write_volume
+from .data.segmentation import Segment
+from .dicom.codes import structure_named, terminology_entry
+from .errors import InputError
+from .inference.segmenter import Segmentation, Segmenter, SegmentOptions
+
+Report = Callable[..., None]
+
+_OUTPUT_CODES = ("E807", "E809")  # disk full, folder not writable: no other case can succeed
+_SECONDS_BETWEEN_EVENTS = 0.5
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one volume; kept beside its masks as ``<id>.prediction.json``.
+
+    Args:
+        id: Name of the case and of its files.
+        status: ``"done"``, ``"skipped"`` (done before, nothing has changed) or ``"failed"``.
+        source: Volume file or DICOM folder.
+        key: Changes with the source, the model and the options.
+        code: Code of the message of a failed case.
+        reason: Why it failed, in one or two sentences.
+        volumes_ml: By structure.
+        notes: ``{"code", "message", "hint"}`` of what the reader must know.
+        files: Names of what was written.
+        time_s: Reading, segmenting and writing.
+    """
+
+    id: str
+    status: str
+    source: str
+    key: str = ""
+    code: str = ""
+    reason: str = ""
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+    notes: list[dict[str, str]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    time_s: float = 0.0
+
+
+def predict(
+    model: Path,
+    inputs: Path | Sequence[Path],
+    out_dir: Path,
+    options: SegmentOptions = SegmentOptions(),
+    report: Report = lambda kind, **values: None,
+    *,
+    device: str = "cpu",
+    rank: int = 0,
+    world_size: int = 1,
+    overwrite: bool = False,
+) -> list[CaseResult]:
+    """Segments files and folders with one model.
+
+    Each volume leaves ``<id>.seg.nrrd`` and ``<id>.nii.gz`` (with the names of its values in ``<id>.json``), on request
+    ``<id>.probability.nii.gz`` and ``<id>.uncertainty.nii.gz``, and last of all ``<id>.prediction.json``, which marks
+    it done. A volume that fails is reported and the next one begins. Volumes done before with the same model and
+    options are skipped.
+
+    Args:
+        model: A model file.
+        inputs: Volume files, folders of them, DICOM series folders.
+        out_dir: Made when it is not there.
+        options: How to segment.
+        report: Receives ``progress``, ``case`` and ``warning`` events.
+        device: Where the network runs.
+        rank: This process among ``world_size``; it takes every ``world_size``-th case. All find the same cases.
+        world_size: Processes that share the inputs.
+        overwrite: Segment again what is done.
+
+    Returns:
+        One result for each case of this process, in order.
+
+    Raises:
+        InputError: The model (E403, E404, E405), no volume to segment (E311), the output folder (E809) or the disk
+            (E807).
+    """
+    out_dir = Path(out_dir)
+    mine = _find(inputs, out_dir, report)[rank::world_size]
+    with replacing(out_dir / ".writable") as probe:  # before hours of work, not after
+        probe.touch()
+    (out_dir / ".writable").unlink(missing_ok=True)
+    segmenter = Segmenter(Path(model), device)
+    run = _Run(segmenter, out_dir, options, _identity(Path(model), options), overwrite)
+    clock = _Clock(report, len(mine))
+    results: list[CaseResult] = []
+    for case in mine:
+        result = _one(run, case, clock)
+        results.append(result)
+        clock.case_done(worked=result.status != "skipped")
+        report("case", id=case.id, status=result.status, reason=result.reason, code=result.code, files=result.files)
+        for note in result.notes:
+            report("warning", code=note["code"], message=f"{case.id}: {note['message']}", hint=note["hint"])
+    if any(result.status == "failed" for result in results):
+        report(
+            "warning", code="E509", message=summary(results), hint="Start again to try these again; done ones are kept."
+        )
+    return results
+
+
+def summary(results: Sequence[CaseResult]) -> str:
+    """One sentence: how many are done and which failed with which code."""
+    failed = [result for result in results if result.status == "failed"]
+    skipped = sum(result.status == "skipped" for result in results)
+    text = f"{len(results) - len(failed)} done"
+    text += f" ({skipped} of them before)" if skipped else ""
+    if not failed:
+        return text + "."
+    return text + f", {len(failed)} failed ({', '.join(f'{one.id}: {one.code or one.reason}' for one in failed)})."
+
+
+def read_results(out_dir: Path) -> list[CaseResult]:
+    """The results of all processes from the records they left, by case id."""
+    paths = sorted(Path(out_dir).glob("*.prediction.json"))
+    return [CaseResult(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+
+
+def _find(inputs: Path | Sequence[Path], out_dir: Path, report: Report) -> list[Case]:
+    """The volumes to segment, in an order all processes find alike, without results of an earlier run."""
+    paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
+    results = out_dir.resolve()
+    if any(results == (path.parent if path.is_file() else path).resolve() for path in paths):
+        raise _among_inputs(out_dir)
+    found = find_cases((), paths)
+    cases = list(found.unlabeled)
+    for refusal in found.refused:
+        if refusal.path.parent.resolve() == results:
+            continue
+        if refusal.reason.startswith("Several masks"):  # which of them is right does not matter here
+            cases.append(Case(refusal.id, refusal.path))
+        else:
+            report("case", id=refusal.id, status="refused", reason=refusal.reason, code=refusal.code)
+    cases = [case for case in cases if case.image.parent.resolve() != results]
+    if not cases:
+        raise InputError(
+            "No volumes were found: expected NIfTI, NRRD, MHA, h5 files or DICOM series.",
+            code="E311",
+            hint="Choose the folder that holds them, or one above it.",
+            path=paths[0] if paths else None,
+        )
+    return cases
+
+
+def _among_inputs(out_dir: Path) -> InputError:
+    return InputError(
+        "The results would lie among the input volumes and could replace them.",
+        code="E809",
+        hint="Choose another folder for the results.",
+        path=out_dir,
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    segmenter: Segmenter
+    out_dir: Path
+    options: SegmentOptions
+    identity: dict[str, Any]
+    overwrite: bool
+
+    def record_path(self, case: Case) -> Path:
+        return self.out_dir / f"{case.id}.prediction.json"
+
+
+class _Clock:
+    """Turns windows and cases done into progress events with rate and remaining time, two a second at most."""
+
+    def __init__(self, report: Report, num_cases: int) -> None:
+        self._report, self._num_cases = report, num_cases
+        self._start = self._last = time.monotonic()
+        self._done = self._skipped = 0
+        self._tell(0.0, "")
+
+    def windows(self, case_id: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= _SECONDS_BETWEEN_EVENTS:
+            self._last = now
+            self._tell(done / total, case_id)
+
+    def case_done(self, worked: bool) -> None:
+        self._done += 1
+        self._skipped += not worked
+        self._tell(0.0, "")
+
+    def _tell(self, part: float, case_id: str) -> None:
+        done = self._done + part
+        worked = done - self._skipped  # skipped cases take no time and say nothing about the rest
+        rate = worked / max(time.monotonic() - self._start, 1e-9)
+        eta = (self._num_cases - done) / rate if worked else None
+        self._report(
+            "progress",
+            what="segmenting",
+            done=round(done, 3),
+            total=self._num_cases,
+            rate_per_s=round(rate, 5),
+            eta_s=None if eta is None else round(eta, 1),
+            case=case_id,
+        )
+
+
+def _one(run: _Run, case: Case, clock: _Clock) -> CaseResult:
+    started = time.monotonic()
+    path = run.record_path(case)
+    try:
+        key = source_key([case.image], run.identity)
+        before = None if run.overwrite else _done_before(path, key)
+        if before is not None:
+            return before
+        volume = read_volume(case.image, case.id)
+        found = run.segmenter.segment(
+            volume, run.options, lambda done, total: clock.windows(case.id, done, total), case.id
+        )
+        files = _write(run, case.id, found)
+        notes = [note._asdict() for note in found.notes]
+        result = CaseResult(
+            case.id,
+            "done",
+            str(case.image),
+            key,
+            volumes_ml=found.volumes_ml,
+            notes=notes,
+            files=[file.name for file in files],
+            time_s=round(time.monotonic() - started, 2),
+        )
+    except InputError as error:
+        if error.code in _OUTPUT_CODES:
+            raise
+        result = CaseResult(case.id, "failed", str(case.image), code=error.code, reason=_sentence(error))
+    except (OSError, MemoryError) as error:
+        code = "E310" if isinstance(error, MemoryError) else "E311"
+        reason = "It does not fit the memory of this computer." if code == "E310" else f"It cannot be read: {error}."
+        result = CaseResult(case.id, "failed", str(case.image), code=code, reason=reason)
+    except Exception as error:
+        # A defect of ours in one case must not cost the others; its traceback goes to the log.
+        logging.getLogger(__name__).exception("Segmenting %s failed", case.id)
+        reason = f"An unexpected error, please report it: {type(error).__name__}: {error}"
+        result = CaseResult(case.id, "failed", str(case.image), code="E502", reason=reason)
+    write_json(path, asdict(result))
+    return result
+
+
+def _done_before(path: Path, key: str) -> CaseResult | None:
+    """The result of an earlier run with the same source, model and options whose files are still there."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        result = CaseResult(**{**fields, "status": "skipped"})
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        return None  # another version wrote it: segment anew
+    is_same = fields["status"] == "done" and result.key == key
+    return result if is_same and all((path.parent / name).is_file() for name in result.files) else None
+
+
+def _write(run: _Run, case_id: str, found: Segmentation) -> list[Path]:
+    run.record_path(Case(case_id, Path())).unlink(missing_ok=True)  # not done until it is written again
+    segments = [_segment(one, run.segmenter.card) for one in found.segments]
+    files: list[Path] = []
+    for ending in (".seg.nrrd", ".nii.gz"):
+        path = run.out_dir / f"{case_id}{ending}"
+        write_labels(path, found.labels, segments)
+        files += label_files(path)
+    for name, volume in (("probability", found.probability), ("uncertainty", found.uncertainty)):
+        if volume is not None:
+            files.append(run.out_dir / f"{case_id}.{name}.nii.gz")
+            write_volume(files[-1], volume)
+    return files
+
+
+def _segment(label: dict[str, Any], card: dict[str, Any]) -> Segment:
+    structure = structure_named(str(label["name"]))
+    color = label.get("color_rgb") or (
+        structure and structure.color_rgb and [part / 255 for part in structure.color_rgb]
+    )
+    return Segment(
+        int(label["value"]),
+        str(label["name"]),
+        tuple(color) if color else None,
+        terminology_entry(structure) if structure else "",
+        "AUTOMATIC",
+        f"TransMedSeg {card.get('name', '')}".strip(),
+        str(card.get("version", card.get("semiseg_version", __version__))),
+    )
+
+
+def _identity(model: Path, options: SegmentOptions) -> dict[str, Any]:
+    """What a result depends on beside its source."""
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    fields = {name: value for name, value in asdict(options).items() if name != "batch_windows"}
+    return {"model": digest, "options": fields, "semiseg": __version__}
+
+
+def _sentence(error: InputError) -> str:
+    return f"{error.message} {error.hint}".strip()
