@@ -78,16 +78,34 @@ def _read_one(file: Header) -> np.ndarray:
 
 def _decode(header: Header) -> np.ndarray:
     from pydicom import dcmread
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
-    name = UID(str(header.dataset.file_meta.TransferSyntaxUID)).name
-    try:
-        return pixel_array(dcmread(header.path), raw=True)
+    dataset = header.dataset
+    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
     # pydicom raises RuntimeError both for a decoder that is not installed and for one that fails.
+    try:
+        if header.pixel_offset < 0:
+            return dcmread(header.path).pixel_array
+        with open(header.path, "rb", buffering=0) as source:
+            source.seek(header.pixel_offset)
+            encapsulated = source.read()
+        return get_decoder(syntax).as_array(
+            encapsulated,
+            raw=True,
+            pixel_keyword="PixelData",
+            number_of_frames=int(dataset.get("NumberOfFrames", None) or 1),
+            rows=int(dataset.Rows),
+            columns=int(dataset.Columns),
+            samples_per_pixel=1,
+            photometric_interpretation=str(dataset.get("PhotometricInterpretation", "MONOCHROME2")),
+            bits_allocated=int(dataset.BitsAllocated),
+            bits_stored=int(dataset.BitsStored),
+            pixel_representation=int(dataset.PixelRepresentation),
+        )[0]
     except (RuntimeError, ValueError, AttributeError, KeyError, EOFError, NotImplementedError) as error:
         raise InputError(
-            f"The pixels of '{header.path.name}' are compressed ({name}) and could not be decoded: {error}",
+            f"The pixels of '{header.path.name}' are compressed ({syntax.name}) and could not be decoded: {error}",
             code="E311",
             hint="Install the decoder named, or export the series uncompressed.",
             path=header.path,

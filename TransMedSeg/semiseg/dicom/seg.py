@@ -105,6 +105,8 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
     if not fits_character_set(texts, images[0]):
         to_utf8(images[0])
     labelmap = options.kind == "LABELMAP"
+    is_used = np.any([segment.mask.any(axis=(1, 2)) for segment in segments], axis=0)
+    slices = np.flatnonzero(is_used | options.keep_empty_frames)
     number = images[0].get("SeriesNumber", None)
     try:
         with warnings.catch_warnings():
@@ -112,7 +114,8 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
             warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
             dataset = hd.seg.Segmentation(
                 source_images=images,
-                pixel_array=_in_file_order(_stack(segments, labelmap), series),
+                pixel_array=_stack(segments, slices, labelmap),
+                plane_positions=_positions(series, slices),
                 segmentation_type=options.kind,
                 segment_descriptions=[_describe(segment, index + 1) for index, segment in enumerate(segments)],
                 series_instance_uid=hd.UID(),
@@ -143,38 +146,37 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
     return dataset
 
 
-def _stack(segments: list[Segment], labelmap: bool) -> np.ndarray:
+def _stack(segments: list[Segment], slices: np.ndarray, labelmap: bool) -> np.ndarray:
     """(slice, row, column) label map where segments are disjoint, else (slice, row, column, segment)."""
-    if len(segments) == 1:
-        return segments[0].mask.view(np.uint8)
-    labels = np.zeros(segments[0].mask.shape, np.uint8 if len(segments) < 256 else np.uint16)
-    for index, segment in enumerate(segments):
-        both = (labels > 0) & segment.mask
+    masks = [segment.mask[slices] for segment in segments]
+    if len(masks) == 1:
+        return masks[0].view(np.uint8)
+    labels = np.zeros(masks[0].shape, np.uint8 if len(masks) < 256 else np.uint16)
+    for number, mask in enumerate(masks, start=1):
+        both = (labels > 0) & mask
         if both.any():
-            if labelmap:
-                first = segments[int(labels[both][0]) - 1].name
-                raise InputError(
-                    f"Segments '{first}' and '{segment.name}' overlap in {np.count_nonzero(both)} voxels; "
-                    "a LABELMAP holds one segment per voxel.",
-                    code="E907",
-                    hint="Write it as BINARY.",
-                )
-            return np.stack([s.mask.view(np.uint8) for s in segments], axis=-1)
-        labels[segment.mask] = index + 1
+            if not labelmap:
+                return np.stack([mask.view(np.uint8) for mask in masks], axis=-1)
+            first = segments[int(labels[both][0]) - 1].name
+            raise InputError(
+                f"Segments '{first}' and '{segments[number - 1].name}' overlap in {np.count_nonzero(both)} voxels; "
+                "a LABELMAP holds one segment per voxel.",
+                code="E907",
+                hint="Write it as BINARY.",
+            )
+        labels[mask] = number
     return labels
 
 
-def _in_file_order(array: np.ndarray, series: Series) -> np.ndarray:
-    """Slices in the order of the source images: files in slice order, or the frames of an enhanced file.
+def _positions(series: Series, slices: np.ndarray) -> list[highdicom.PlanePositionSequence]:
+    """Where the source images are, not where a regular grid would put them.
 
-    Without positions of its own the object then takes those of the source, digit by digit, and every frame refers to
-    its image even where the positions of the source are rounded.
+    highdicom recognizes its source images by these and refers every frame to its own, with the position digit by
+    digit; positions from a grid would lose the references wherever the source is rounded.
     """
-    if not series.is_multiframe:
-        return array
-    reordered = np.empty_like(array)
-    reordered[list(series.frame_order)] = array
-    return reordered
+    import highdicom as hd
+
+    return [hd.PlanePositionSequence("PATIENT", image_position=series.planes[index].position_mm) for index in slices]
 
 
 def _describe(segment: Segment, number: int) -> highdicom.seg.SegmentDescription:
