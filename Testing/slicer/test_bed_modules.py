@@ -178,3 +178,43 @@ def test_application_end_cleans_up_every_panel(loaded):
     slicer.app.connect("aboutToQuit()", lambda: asked.append(1))
     boot.quit_application()
     assert asked == [1] and panel.calls[-1] == "cleanup"
+
+
+def test_main_window_switches_modules(loaded):
+    from bed import main_window
+
+    with pytest.raises(RuntimeError):
+        slicer.util.selectModule("BedSample")
+    window = main_window.open_main_window()
+    slicer.modules.BedSampleWidget.onReload()
+    panel = slicer.modules.BedSampleWidget
+    slicer.util.selectModule("BedSample")
+    assert slicer.util.selectedModule() == "BedSample" and panel.calls == ["enter"]
+    slicer.util.selectModule("Volumes")
+    assert panel.calls == ["enter", "exit"]
+    assert slicer.util.mainWindow() is window and slicer.util.showStatusMessage("hello") is not False
+    main_window.close_main_window()
+    assert slicer.util.mainWindow() is None
+    assert slicer.modules.bedsample.widgetRepresentation().self() is panel
+
+
+def test_message_box_buttons_are_clicked_by_their_text():
+    import qt
+
+    box = qt.QMessageBox()
+    box.text = "Restart now?"
+    later = box.addButton("Later", qt.QMessageBox.RejectRole)
+    restart = box.addButton("&Restart", qt.QMessageBox.AcceptRole)
+    dialogs.answers["QMessageBox"] = ["Restart", "Later"]
+    box.exec_()
+    assert box.clickedButton() is restart
+    box.exec_()
+    assert box.clickedButton() is later
+    assert sorted(dialogs.shown[0].buttons) == ["Later", "Restart"]
+
+
+def test_web_pages_are_not_opened():
+    import qt
+
+    assert qt.QDesktopServices.openUrl(qt.QUrl("https://example.org/help"))
+    assert dialogs.texts() == ["https://example.org/help"]

@@ -127,3 +127,11 @@ def test_tile_puts_pictures_side_by_side():
     whole = render.tile([[small, large], [large]], gap=1)
     assert whole.shape == (4 + 1 + 4, 5 + 1 + 5, 3)
     assert whole[0, 0, 0] == 1 and whole[0, 6, 0] == 2 and whole[5, 0, 0] == 2 and whole[3, 0, 0] == 0
+
+
+def test_panel_is_painted_in_both_themes():
+    pictures = {}
+    for name in ("light", "dark"):
+        with render.theme(name):
+            pictures[name] = render.grab(qt.QLabel("hello"), width=80, height=30)
+    assert pictures["light"].mean() > 180 and pictures["dark"].mean() < 100

@@ -250,3 +250,47 @@ def test_plots_are_nodes_of_the_scene():
     chart = slicer.util.plot(np.array([[1, 0.5], [2, 0.7]]), 0, ["step", "Dice"], "Dice", show=False, nodes=nodes)
     assert chart.GetNumberOfPlotSeriesNodes() == 1
     assert nodes["series"][0].GetYColumnName() == "Dice"
+
+
+def test_slice_views_follow_layers_and_jumps():
+    from bed import views
+
+    volume = _volume()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceNode") == 0
+    views.open_slice_views()
+    slicer.util.setSliceViewerLayers(background=volume)
+    assert slicer.mrmlScene.GetNodeByID("vtkMRMLSliceCompositeNodeRed").GetBackgroundVolumeID() == volume.GetID()
+    slicer.modules.markups.logic().JumpSlicesToLocation(1.0, 2.0, 33.0, True)
+    assert views.slice_position("Red") == pytest.approx((1, 2, 33))
+    assert slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceOffset() == pytest.approx(33)
+    views.close_slice_views()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceNode") == 0
+
+
+def test_simpleitk_round_trip_keeps_the_geometry():
+    import sitkUtils
+
+    volume = _volume()
+    image = sitkUtils.PullVolumeFromSlicer(volume)
+    assert image.GetSpacing() == pytest.approx((0.8, 1.1, 2.5))
+    assert image.GetOrigin() == pytest.approx((-10, 20, 30))
+    again = sitkUtils.PushVolumeToSlicer(image, name="again")
+    assert np.allclose(_matrix(again), OBLIQUE)
+    assert np.array_equal(slicer.util.arrayFromVolume(again), slicer.util.arrayFromVolume(volume))
+
+
+def test_sample_data_comes_from_local_files_only(tmp_path):
+    import SampleData
+
+    path = str(tmp_path / "a b.nrrd")
+    slicer.util.saveNode(_volume(), path)
+    checksum = "SHA256:" + slicer.util.computeChecksum("SHA256", path)
+    register = SampleData.SampleDataLogic.registerCustomSampleDataSource
+    register(category="Bed", sampleName="Local", uris=f"file://{path}", nodeNames="Sample", checksums=checksum)
+    register(category="Bed", sampleName="Remote", uris="https://example.org/a.nrrd", nodeNames="Sample")
+    register(category="Bed", sampleName="Damaged", uris=f"file://{path}", checksums="SHA256:00")
+    assert SampleData.downloadSample("Local").GetName() == "Sample"
+    with pytest.raises(RuntimeError, match="downloads nothing"):
+        SampleData.downloadSample("Remote")
+    with pytest.raises(ValueError, match="checksum"):
+        SampleData.downloadSample("Damaged")

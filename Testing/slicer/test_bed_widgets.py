@@ -159,7 +159,9 @@ def test_menu_button():
     action.connect("triggered()", lambda: got.append(1))
     button.setMenu(menu)
     button.menu().actions()[0].trigger()
-    assert got == [1]
+    button.connect("clicked()", lambda: got.append("clicked"))
+    button.click()
+    assert got == [1, "clicked"]
 
 
 def test_checkable_combo_box():
@@ -329,6 +331,7 @@ def test_plot_view_paints_the_curve():
     series.SetXColumnName("step")
     series.SetYColumnName("Dice")
     series.SetPlotType(series.PlotTypeScatter)
+    series.SetMarkerStyle(series.MarkerStyleNone)  # the line alone
     series.SetColor(1, 0, 0)
     chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode")
     view_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode")

@@ -51,6 +51,7 @@ def start(layer=None, testing=True, developer=False, terminologies=None):
     for name, cls in STAND_INS.items():
         if name.startswith("q"):
             setattr(slicer, name, cls)
+    _name_the_kits(slicer)
     _start_application(slicer, testing, developer, terminologies)
     _import_layer(slicer, Path(layer or OUR_LAYER))
     from . import dialogs, errors
@@ -63,10 +64,22 @@ def start(layer=None, testing=True, developer=False, terminologies=None):
 def _prepare_namespace(slicer, layer):
     slicer.__path__.insert(0, str(layer / "slicer"))
     sys.path.append(str(layer))  # sitkUtils and other files beside the folder `slicer`
+    if layer != OUR_LAYER:
+        sys.path.append(str(OUR_LAYER))
     for name in ("modules", "moduleNames"):
         namespace = types.ModuleType(f"slicer.{name}")
         sys.modules[namespace.__name__] = namespace
         setattr(slicer, name, namespace)
+
+
+def _name_the_kits(slicer):
+    """Slicer's own Python files import some classes from the library that wraps them, under its name there."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("slicer_core."):
+            sys.modules.setdefault(name.removeprefix("slicer_core.") + "Python", module)
+    widgets = types.ModuleType("qSlicerSubjectHierarchyModuleWidgetsPythonQt")
+    widgets.qMRMLSubjectHierarchyTreeView = slicer.qMRMLSubjectHierarchyTreeView
+    sys.modules[widgets.__name__] = widgets
 
 
 def _start_application(slicer, testing, developer, terminologies):

@@ -4,16 +4,18 @@ A modal dialog would wait for ever in a test. Here each one is recorded in `show
 
     dialogs.answers["confirmYesNoDisplay"] = [True, False]      # for the first and the second question
     dialogs.answers["getExistingDirectory"] = ["/data/cases"]
+    dialogs.answers["QMessageBox"] = ["Save and restart"]       # the text of a button: it is clicked
     ...
     assert dialogs.texts() == ["Keep the best model so far?"]
 
 Without an answer, slicer.util's displays do what Slicer does in testing mode, file dialogs are cancelled, message
-boxes take their default button, and any other modal dialog raises UnansweredDialog.
+boxes take their default button, and any other modal dialog raises UnansweredDialog. Opening a web page is recorded
+too, and not done.
 """
 
 from dataclasses import dataclass
 
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from .pythonqt.wrapped import is_pyside_class
 
@@ -30,6 +32,7 @@ class Shown:
     text: str
     title: str = ""
     details: str = ""
+    buttons: tuple = ()
 
 
 shown = []
@@ -66,8 +69,8 @@ def forget():
     answers.clear()
 
 
-def _record(kind, text, title="", details=""):
-    shown.append(Shown(kind, str(text), str(title or ""), str(details or "")))
+def _record(kind, text, title="", details="", buttons=()):
+    shown.append(Shown(kind, str(text), str(title or ""), str(details or ""), tuple(buttons)))
 
 
 def _has_answer(kind):
@@ -87,8 +90,14 @@ def install():
             setattr(cls, name, staticmethod(_static_dialog(name, default)))
     for name in _BOXES:
         setattr(QtWidgets.QMessageBox, name, staticmethod(_static_box(name)))
+    QtGui.QDesktopServices.openUrl = staticmethod(_open_url)
     for cls in (QtWidgets.QDialog, QtWidgets.QMessageBox):
         cls.exec = cls.exec_ = _exec
+
+
+def _open_url(url):
+    _record("openUrl", url.toString() if isinstance(url, QtCore.QUrl) else url)
+    return True
 
 
 def _display(name, native):
@@ -119,14 +128,27 @@ def _static_box(name):
 
 
 def _exec(self):
+    if isinstance(self, QtWidgets.QMessageBox):
+        return _exec_box(self)
     kind = next(cls.__name__ for cls in type(self).__mro__ if is_pyside_class(cls))
-    is_box = isinstance(self, QtWidgets.QMessageBox)
-    text = self.text if is_box else self.windowTitle
-    _record(kind, text, self.windowTitle, self.detailedText if is_box else "")
-    if _has_answer(kind):
-        answer = answers[kind].pop(0)
-        return answer(self) if callable(answer) else answer
-    if is_box:
-        button = self.defaultButton()
-        return int(self.standardButton(button)) if button else int(QtWidgets.QMessageBox.Ok)
-    raise UnansweredDialog(f"{type(self).__name__} '{self.windowTitle}' would wait for the user")
+    _record(kind, self.windowTitle, self.windowTitle)
+    if not _has_answer(kind):
+        raise UnansweredDialog(f"{type(self).__name__} '{self.windowTitle}' would wait for the user")
+    answer = answers[kind].pop(0)
+    return answer(self) if callable(answer) else answer
+
+
+def _exec_box(box):
+    buttons = {button.text.replace("&", ""): button for button in box.buttons()}
+    _record("QMessageBox", box.text, box.windowTitle, box.detailedText, buttons)
+    answer = answers["QMessageBox"].pop(0) if _has_answer("QMessageBox") else None
+    if answer is None:
+        clicked = box.defaultButton() or next(iter(buttons.values()), None)
+    elif isinstance(answer, str):
+        clicked = buttons[answer]
+    else:
+        clicked = box.button(answer)
+    if clicked is None:
+        return int(QtWidgets.QMessageBox.Ok)
+    clicked.click()
+    return box.result()

@@ -18,6 +18,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 import slicer
 
+from . import views
+
 _SLICE_MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager",
     "vtkMRMLModelSliceDisplayableManager",
@@ -35,7 +37,6 @@ _THREE_D_MANAGERS = (
     "vtkMRMLVolumeRenderingDisplayableManager",
     "vtkMRMLOrientationMarkerDisplayableManager",
 )
-_VIEW_COLORS = {"Axial": "Red", "Sagittal": "Yellow", "Coronal": "Green"}
 
 
 def slice_view(
@@ -125,6 +126,26 @@ def grab(widget, path=None, width=None, height=None):
     return picture
 
 
+@contextmanager
+def theme(name):
+    """Inside, panels are painted in the theme "light" or "dark".
+
+    Slicer has both; a panel with fixed colors becomes unreadable in one of them.
+    """
+    from PySide6 import QtGui, QtWidgets
+
+    before = QtWidgets.QApplication.palette()
+    if name == "dark":
+        # Qt derives the shades of buttons, frames and disabled texts from these two.
+        palette = QtGui.QPalette(QtGui.QColor(50, 50, 50), QtGui.QColor(45, 45, 45))
+        palette.setColor(QtGui.QPalette.Highlight, before.color(QtGui.QPalette.Highlight))
+        QtWidgets.QApplication.setPalette(palette)
+    try:
+        yield
+    finally:
+        QtWidgets.QApplication.setPalette(before)
+
+
 def tile(rows, gap=2, color=0):
     """Puts pictures together; `rows` is a list of lists of pictures. Smaller ones are padded below and right."""
     heights = [max(picture.shape[0] for picture in row) for row in rows]
@@ -195,7 +216,7 @@ def _slice_view(orientation, background, foreground, foreground_opacity, size):
     logic.SetMRMLApplicationLogic(application_logic)
     application_logic.GetSliceLogics().AddItem(logic)
     logic.SetMRMLScene(slicer.mrmlScene)
-    node = logic.AddSliceNode(_VIEW_COLORS[orientation])
+    node = logic.AddSliceNode("Picture")
     node.SetOrientation(orientation)
     node.SetMappedInLayout(1)
     layers = logic.GetSliceCompositeNode()
@@ -213,12 +234,7 @@ def _slice_view(orientation, background, foreground, foreground_opacity, size):
         yield window, logic
     finally:
         group.SetMRMLDisplayableNode(None)
-        application_logic.GetSliceLogics().RemoveItem(logic)
-        own_nodes = (logic.GetSliceModelNode(), logic.GetSliceModelTransformNode(), logic.GetSliceDisplayNode())
-        logic.SetMRMLScene(None)  # or it would create its nodes again
-        for one in (*own_nodes, layers, node):
-            if one is not None and slicer.mrmlScene.IsNodePresent(one):
-                slicer.mrmlScene.RemoveNode(one)
+        views.close(logic)
         window.Finalize()
 
 

@@ -59,7 +59,24 @@ class ctkCheckablePushButton(QtWidgets.QPushButton):
 class ctkMenuButton(QtWidgets.QPushButton):
     """A push button with a small arrow that opens its menu; the rest of it still clicks."""
 
-    showMenu = kept(bool, True)
+    _menu = None
+
+    def menu(self):
+        return self._menu
+
+    def setMenu(self, menu):
+        # Qt's own push button would open the menu wherever it is clicked.
+        self._menu = menu
+
+    def paintEvent(self, event):
+        QtWidgets.QPushButton.paintEvent(self, event)
+        if self._menu is not None:
+            option = QtWidgets.QStyleOption()
+            option.initFrom(self)
+            option.rect = self.rect.adjusted(self.width - 24, 6, -8, -6)
+            painter = QtGui.QPainter(self)
+            self.style().drawPrimitive(QtWidgets.QStyle.PE_IndicatorArrowDown, option, painter, self)
+            painter.end()
 
 
 @stand_in()

@@ -106,7 +106,7 @@ class qMRMLPlotView(MrmlView, QtWidgets.QWidget):
             for series, found in curves:
                 chart.draw_series(painter, series, found)
             if self.chartNode().GetLegendVisibility():
-                chart.draw_legend(painter, [series for series, _ in curves])
+                chart.draw_legend(painter, [series for series, _ in curves], points)
         painter.end()
 
 
@@ -186,7 +186,13 @@ class _Chart:
         painter.restore()
 
     def _line(self, painter, series, color, spots):
-        styles = {1: Qt.NoPen, 2: Qt.SolidLine, 3: Qt.DashLine, 4: Qt.DotLine, 5: Qt.DashDotLine, 6: Qt.DashDotDotLine}
+        styles = {
+            series.LineStyleNone: Qt.NoPen,
+            series.LineStyleDash: Qt.DashLine,
+            series.LineStyleDot: Qt.DotLine,
+            series.LineStyleDashDot: Qt.DashDotLine,
+            series.LineStyleDashDotDot: Qt.DashDotDotLine,
+        }
         style = styles.get(series.GetLineStyle(), Qt.SolidLine)
         if style != Qt.NoPen:
             painter.setPen(QtGui.QPen(color, max(series.GetLineWidth(), 1), style))
@@ -202,10 +208,15 @@ class _Chart:
             painter.drawEllipse(spot, radius, radius)
         painter.setBrush(Qt.NoBrush)
 
-    def draw_legend(self, painter, series):
+    def draw_legend(self, painter, series, points):
+        """Draws the names in the corner that hides the fewest points."""
         metrics = QtGui.QFontMetricsF(painter.font())
         width = 30 + max(metrics.horizontalAdvance(one.GetName() or "") for one in series)
-        box = QtCore.QRectF(self.area.right() - width - 6, self.area.top() + 6, width, 14 * len(series) + 6)
+        area, height = self.area.adjusted(6, 6, -6, -6), 14 * len(series) + 6
+        corners = [(x, y) for x in (area.right() - width, area.left()) for y in (area.top(), area.bottom() - height)]
+        boxes = [QtCore.QRectF(x, y, width, height) for x, y in corners]
+        spots = [self.at(*point) for point in points]
+        box = min(boxes, key=lambda one: sum(one.contains(spot) for spot in spots))
         painter.fillRect(box, QtGui.QColor(255, 255, 255, 200))
         painter.setPen(QtGui.QColor(180, 180, 180))
         painter.drawRect(box)

@@ -99,7 +99,12 @@ class qMRMLSegmentsTableView(MrmlView, QtWidgets.QWidget):
             self._table.setItem(row, column, item)
         visible = display is None or display.GetSegmentVisibility(segment_id)
         self._table.item(row, _VISIBILITY).setCheckState(Qt.Checked if visible else Qt.Unchecked)
-        self._table.item(row, _COLOR).setBackground(QtGui.QColor.fromRgbF(*segment.GetColor()))
+        # An icon and not a background: the color must be seen in a selected row too.
+        swatch = QtGui.QPixmap(16, 16)
+        swatch.fill(QtGui.QColor.fromRgbF(*segment.GetColor()))
+        icon = QtGui.QIcon(swatch)
+        icon.addPixmap(swatch, QtGui.QIcon.Selected)
+        self._table.item(row, _COLOR).setIcon(icon)
 
     def _on_item_changed(self, item):
         if self._filling:
