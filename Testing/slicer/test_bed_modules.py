@@ -160,6 +160,8 @@ def test_modal_dialogs_do_not_wait():
     assert box.exec() == qt.QMessageBox.Yes
     with pytest.raises(dialogs.UnansweredDialog):
         qt.QDialog().exec()
+    assert qt.QFileDialog.getOpenFileName(None, "Open", "", "*.nrrd") == ""
+    assert not qt.QColorDialog.getColor().isValid()
     assert dialogs.texts().count("Stop?") == 2
 
 
@@ -218,3 +220,41 @@ def test_web_pages_are_not_opened():
 
     assert qt.QDesktopServices.openUrl(qt.QUrl("https://example.org/help"))
     assert dialogs.texts() == ["https://example.org/help"]
+
+
+def test_input_dialog_reports_ok_as_pythonqt_does():
+    import qt
+
+    ok = qt.BoolResult()
+    dialogs.answers["getText"] = ["run 1"]
+    assert qt.QInputDialog.getText(None, "Name", "Name of the run", qt.QLineEdit.Normal, "", ok) == "run 1" and ok
+    assert qt.QInputDialog.getText(None, "Name", "Name of the run", qt.QLineEdit.Normal, "", ok) == "" and not ok
+
+
+def test_popup_menu_triggers_the_answered_action():
+    import qt
+
+    got = []
+    menu = qt.QMenu()
+    menu.addAction("&Delete").connect("triggered()", lambda: got.append("deleted"))
+    assert menu.exec_(qt.QCursor.pos()) is None
+    dialogs.answers["QMenu"] = ["Delete"]
+    assert menu.exec_(qt.QCursor.pos()).text == "&Delete" and got == ["deleted"]
+
+
+def test_settings_outlive_the_process_where_a_home_is_given(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from bed import boot\n"
+        "boot.start(home=sys.argv[2])\n"
+        "import qt\n"
+        "print('before', qt.QSettings().value('Bed/run'))\n"
+        "qt.QSettings().setValue('Bed/run', '/runs/1')\n"
+    )
+    command = [sys.executable, "-c", code, str(SAMPLE.parent), str(tmp_path / "home")]
+    outputs = [subprocess.run(command, capture_output=True, text=True, timeout=120) for _ in range(2)]
+    assert [one.returncode for one in outputs] == [0, 0], outputs[0].stderr
+    assert "before None" in outputs[0].stdout and "before /runs/1" in outputs[1].stdout

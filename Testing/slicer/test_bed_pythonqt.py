@@ -109,6 +109,16 @@ def test_dynamic_properties_and_children_are_attributes():
 def test_class_name():
     assert qt.QPushButton().className() == "QPushButton"
     assert slicer.qMRMLNodeComboBox().className() == "qMRMLNodeComboBox"
+    assert type("Mine", (qt.QLabel,), {})().className() == "Mine"
+
+
+def test_children_are_found_by_class_or_class_name():
+    outer = qt.QWidget()
+    label, button = qt.QLabel("a", outer), qt.QPushButton("b", outer)
+    button.name = "b"
+    assert outer.findChildren("QLabel") == [label] == outer.findChildren(qt.QLabel)
+    assert outer.findChild("QPushButton", "b") is button is outer.findChild(qt.QPushButton, "b")
+    assert outer.findChild("QPushButton", "c") is None
 
 
 def test_enumerators_are_numbers_and_reachable_from_objects():

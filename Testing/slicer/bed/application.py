@@ -30,6 +30,7 @@ class qSlicerApplication(QtWidgets.QApplication):
     mrmlSceneChanged = Signal(object)
 
     _folder = None
+    _temporary = None
     _modules = None
     _io = None
     _logic = None
@@ -39,9 +40,10 @@ class qSlicerApplication(QtWidgets.QApplication):
     _developer = False
     _paused = 0
 
-    def __init__(self, testing=True, developer=False):
+    def __init__(self, testing=True, developer=False, home=None):
         QtWidgets.QApplication.__init__(self, ["Slicer"])
-        self._folder = tempfile.TemporaryDirectory(prefix="slicer-bed-")
+        self._temporary = None if home else tempfile.TemporaryDirectory(prefix="slicer-bed-")
+        self._folder = Path(home or self._temporary.name)
         self._testing = testing
         self._developer = developer
         self._options = CommandOptions()
@@ -52,9 +54,9 @@ class qSlicerApplication(QtWidgets.QApplication):
         QtCore.QCoreApplication.setOrganizationName("slicer-bed")
         QtCore.QCoreApplication.setApplicationName("Slicer")
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
-        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, self._folder.name)
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(self._folder))
         for name in ("temporary", "cache", "home", "extensions"):
-            (Path(self._folder.name) / name).mkdir()
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
         QtCore.QSettings().setValue("Developer/DeveloperMode", "true" if developer else "false")
 
     # Version and place
@@ -73,13 +75,13 @@ class qSlicerApplication(QtWidgets.QApplication):
     intDir = property(lambda self: "")
 
     def _subfolder(self, name):
-        return str(Path(self._folder.name) / name)
+        return str(self._folder / name)
 
     temporaryPath = property(lambda self: self._subfolder("temporary"))
     cachePath = property(lambda self: self._subfolder("cache"))
     slicerHome = property(lambda self: self._subfolder("home"))
     extensionsInstallPath = property(lambda self: self._subfolder("extensions"))
-    defaultScenePath = property(lambda self: self._folder.name)
+    defaultScenePath = property(lambda self: str(self._folder))
     slicerUserSettingsFilePath = property(lambda self: QtCore.QSettings().fileName())
     developerModeEnabled = property(lambda self: self._developer)
 

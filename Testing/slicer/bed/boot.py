@@ -24,7 +24,7 @@ _kept = []
 """C++ objects that the scene uses but does not own."""
 
 
-def start(layer=None, testing=True, developer=False, terminologies=None):
+def start(layer=None, testing=True, developer=False, terminologies=None, home=None):
     """Makes `slicer`, `qt` and `ctk` importable, with an empty scene.
 
     Args:
@@ -32,6 +32,8 @@ def start(layer=None, testing=True, developer=False, terminologies=None):
         testing: what slicer.app.testingEnabled() answers. Message boxes answer themselves either way.
         developer: developer mode, which adds the Reload section to panels.
         terminologies: folder of terminology files to offer at start.
+        home: folder for settings and temporary files. A second process started with the same folder finds them again,
+            as a restarted Slicer does. By default a new folder that is removed at the end.
 
     Returns:
         slicer.app
@@ -52,7 +54,7 @@ def start(layer=None, testing=True, developer=False, terminologies=None):
         if name.startswith("q"):
             setattr(slicer, name, cls)
     _name_the_kits(slicer)
-    _start_application(slicer, testing, developer, terminologies)
+    _start_application(slicer, testing, developer, terminologies, home)
     _import_layer(slicer, Path(layer or OUR_LAYER))
     from . import dialogs, errors
 
@@ -82,12 +84,12 @@ def _name_the_kits(slicer):
     sys.modules[widgets.__name__] = widgets
 
 
-def _start_application(slicer, testing, developer, terminologies):
+def _start_application(slicer, testing, developer, terminologies, home):
     from . import application, dicom_database, hierarchy, io_manager, logics, modules
 
     slicer.qSlicerApplication = application.qSlicerApplication
     slicer.qSlicerScriptedLoadableModule = modules.qSlicerScriptedLoadableModule
-    slicer.app = application.qSlicerApplication(testing, developer)
+    slicer.app = application.qSlicerApplication(testing, developer, home)
     slicer.mrmlScene = _make_scene(slicer)
     logic = logics.make_application_logic(slicer.mrmlScene)
     slicer.app._logic = logic
@@ -157,7 +159,7 @@ def process_events(seconds=0.0, until=None):
             return True
         if time.monotonic() >= end:
             return until is None
-        time.sleep(0.005)
+        time.sleep(0.002)
 
 
 def complete_startup():

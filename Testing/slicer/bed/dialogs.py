@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from .pythonqt.extras import BoolResult
 from .pythonqt.wrapped import is_pyside_class
 
 
@@ -48,13 +49,9 @@ _DISPLAYS = (
     "confirmRetryCloseDisplay",
     "messageBox",
 )
-_FILE_DIALOGS = {
-    "getExistingDirectory": "",
-    "getOpenFileName": ("", ""),
-    "getOpenFileNames": ([], ""),
-    "getSaveFileName": ("", ""),
-}
-_INPUT_DIALOGS = {"getText": ("", False), "getInt": (0, False), "getDouble": (0.0, False), "getItem": ("", False)}
+# PythonQt returns the path alone, where PySide6 returns it with the chosen filter.
+_FILE_DIALOGS = {"getExistingDirectory": "", "getOpenFileName": "", "getOpenFileNames": [], "getSaveFileName": ""}
+_INPUT_DIALOGS = {"getText": "", "getInt": 0, "getDouble": 0.0, "getItem": ""}
 _BOXES = ("information", "question", "warning", "critical", "about")
 
 
@@ -85,14 +82,20 @@ def install():
         native = getattr(slicer.util, name)
         if not hasattr(native, "bed_recorder"):
             setattr(slicer.util, name, _display(name, native))
-    for cls, defaults in ((QtWidgets.QFileDialog, _FILE_DIALOGS), (QtWidgets.QInputDialog, _INPUT_DIALOGS)):
-        for name, default in defaults.items():
-            setattr(cls, name, staticmethod(_static_dialog(name, default)))
+    _install_static_dialogs()
     for name in _BOXES:
         setattr(QtWidgets.QMessageBox, name, staticmethod(_static_box(name)))
     QtGui.QDesktopServices.openUrl = staticmethod(_open_url)
     for cls in (QtWidgets.QDialog, QtWidgets.QMessageBox):
         cls.exec = cls.exec_ = _exec
+    QtWidgets.QMenu.exec = QtWidgets.QMenu.exec_ = _exec_menu
+
+
+def _install_static_dialogs():
+    for cls, defaults in ((QtWidgets.QFileDialog, _FILE_DIALOGS), (QtWidgets.QInputDialog, _INPUT_DIALOGS)):
+        for name, default in defaults.items():
+            setattr(cls, name, staticmethod(_static_dialog(name, default)))
+    QtWidgets.QColorDialog.getColor = staticmethod(_get_color)
 
 
 def _open_url(url):
@@ -112,9 +115,18 @@ def _display(name, native):
 def _static_dialog(name, default):
     def dialog(parent=None, title="", text="", *args, **kwargs):
         _record(name, text, title)
-        return answers[name].pop(0) if _has_answer(name) else default
+        answered = _has_answer(name)
+        for one in (*args, *kwargs.values()):
+            if isinstance(one, BoolResult):
+                one.value = answered
+        return answers[name].pop(0) if answered else default
 
     return dialog
+
+
+def _get_color(initial=None, parent=None, title="", *_):
+    _record("getColor", title, title)
+    return answers["getColor"].pop(0) if _has_answer("getColor") else QtGui.QColor()
 
 
 def _static_box(name):
@@ -152,3 +164,14 @@ def _exec_box(box):
         return int(QtWidgets.QMessageBox.Ok)
     clicked.click()
     return box.result()
+
+
+def _exec_menu(self, *_):
+    """A popup menu: the answer is the text of an action, which is triggered."""
+    actions = {action.text.replace("&", ""): action for action in self.actions() if action.text}
+    _record("QMenu", self.title, buttons=actions)
+    if not _has_answer("QMenu"):
+        return None
+    action = actions[answers["QMenu"].pop(0)]
+    action.trigger()
+    return action

@@ -68,7 +68,6 @@ class ctkPathLineEdit(QtWidgets.QWidget):
             path = QtWidgets.QFileDialog.getSaveFileName(self, self.label, self.currentPath)
         else:
             path = QtWidgets.QFileDialog.getOpenFileName(self, self.label, self.currentPath)
-        path = path[0] if isinstance(path, tuple) else path
         if path:
             self.setCurrentPath(path)
             self.addCurrentPathToHistory()
