@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from pathlib import Path
@@ -10,34 +9,10 @@ from typing import Any
 
 import torch
 
+from ..data.atomic import replacing
 from ..errors import InputError
 
 FORMAT_VERSION = 1
-
-
-class DiskFull(OSError):
-    """The state could not be written because the disk is full; the one before is still there."""
-
-
-def write_tensors(path: Path, content: dict[str, Any]) -> None:
-    """Saves tensors, numbers and text under a temporary name and then renames.
-
-    Raises:
-        DiskFull: No space is left.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        text = str(error)
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
-            raise DiskFull(errno.ENOSPC, "The disk is full", str(path)) from error
-        raise
 
 
 def write_state(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -46,8 +21,15 @@ def write_state(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> 
     Args:
         state: Tensors, numbers and nested containers of them.
         identity: What must be the same to continue: method, network, task, options. JSON values.
+
+    Raises:
+        InputError: The disk is full (E807) or the folder cannot be written (E809). The state before is still there.
     """
-    write_tensors(path, {"format_version": FORMAT_VERSION, "identity": json.dumps(identity, sort_keys=True), "state": state})
+    content = {"format_version": FORMAT_VERSION, "identity": json.dumps(identity, sort_keys=True), "state": state}
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read_state(path: Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,7 @@
+"""``python -m semiseg``, also under ``torchrun -m``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

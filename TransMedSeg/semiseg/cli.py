@@ -1,0 +1,277 @@
+"""The command line: describe, new, run, train, predict, evaluate, phantom, report, export-seg."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import InputError
+from .follow import last_result, run_in_worker
+from .progress import Terminal
+from .protocol import JOB_FILE, ExitCode, Job, ProtocolError, read_job, write_job
+
+_SET_HELP = "any other option, such as training.iterations=3000 or method_options.tsa_weight=0 (see `semiseg describe`); can be repeated"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code (0 finished, 1 our defect, 2 refused, 3 stopped)."""
+    args = _parser().parse_args(arguments)
+    terminal = Terminal()
+    try:
+        return int(args.call(args, terminal))
+    except InputError as error:
+        terminal("failed", code=error.code, message=error.message, hint=error.hint, path=None if error.path is None else str(error.path))
+        return int(ExitCode.REFUSED)
+    except ProtocolError as error:
+        terminal("failed", code="", message=str(error), hint="")
+        return int(ExitCode.REFUSED)
+    except KeyboardInterrupt:
+        return int(ExitCode.STOPPED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semiseg",
+        description="Semi-supervised segmentation of medical volumes: a few labeled cases, many unlabeled ones. Research use only.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    describe = _verb(verbs, "describe", _describe, "list networks, methods and every option")
+    describe.add_argument("--json", action="store_true", help="everything as JSON")
+    new = _verb(verbs, "new", _new, "write a full job to edit, without running it")
+    _train_flags(new)
+    train = _verb(verbs, "train", _train, "train, segment the held-out cases, score them; continues a stopped run")
+    _train_flags(train)
+    run = _verb(verbs, "run", _run, "run a run folder (also: torchrun -m semiseg run DIR)")
+    run.add_argument("run_dir", type=Path, help="folder with job.json")
+    run.add_argument("--quiet", action="store_true", help="write events only")
+    predict = _verb(verbs, "predict", _predict, "segment volumes with a model")
+    predict.add_argument("model", type=Path, help="model.pt")
+    predict.add_argument("inputs", type=Path, nargs="+", help="files, folders, DICOM series folders")
+    predict.add_argument("--out", type=Path, required=True, help="folder for the results")
+    predict.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    predict.add_argument("--stride", type=int, nargs="+", help="step between windows (slice row column), in voxels")
+    predict.add_argument("--flips", type=int, nargs="*", default=[], help="axes to mirror and average over: 0 1 2")
+    predict.add_argument("--probability", action="store_true", help="also write the foreground probability")
+    predict.add_argument("--uncertainty", action="store_true", help="also write the doubt, 0 to 1")
+    predict.add_argument("--overwrite", action="store_true", help="segment again what is done")
+    evaluate = _verb(verbs, "evaluate", _evaluate, "score label maps: Dice, Jaccard, 95HD, ASD, volumes")
+    evaluate.add_argument("predictions", type=Path, help="label map or folder")
+    evaluate.add_argument("references", type=Path, help="label map or folder")
+    evaluate.add_argument("--out", type=Path, required=True, help="folder for dice.csv and dice.json")
+    evaluate.add_argument("--label", action="append", default=[], help="VALUE=NAME, can be repeated; default: all values of the references")
+    evaluate.add_argument("--resample", action="store_true", help="allow another grid (nearest neighbor)")
+    phantom = _verb(verbs, "phantom", _phantom, "make a cohort of left-atrium phantoms")
+    phantom.add_argument("out", type=Path, help="folder for the cohort")
+    phantom.add_argument("--labeled", type=int, default=4, help="default: 4")
+    phantom.add_argument("--unlabeled", type=int, default=16, help="default: 16")
+    phantom.add_argument("--held-out", type=int, default=6, help="default: 6")
+    phantom.add_argument("--seed", type=int, default=0, help="default: 0")
+    phantom.add_argument("--size", default="half", help="grid: half (default) or full")
+    phantom.add_argument("--full-field-of-view", action="store_true", help="the whole chest, not a crop around the heart")
+    report = _verb(verbs, "report", _report, "write the HTML report of a run")
+    report.add_argument("run_dir", type=Path, help="run folder")
+    export = _verb(verbs, "export-seg", _export, "write a DICOM Segmentation and verify it")
+    from .export_seg import add_arguments
+
+    add_arguments(export)
+    return parser
+
+
+def _verb(verbs: Any, name: str, call: Any, text: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(call=call)
+    return parser
+
+
+def _train_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, help="folder for the run; a stopped run in it continues")
+    parser.add_argument("--labeled", type=Path, nargs="+", default=[], help="images with masks: files or folders; one folder may hold everything")
+    parser.add_argument("--unlabeled", type=Path, nargs="+", default=[], help="images without masks")
+    parser.add_argument("--held-out", type=Path, nargs="+", default=[], help="images with masks for the final score")
+    parser.add_argument("--num-labeled", type=int, help="use only the first N masks")
+    parser.add_argument("--method", default="transmedseg", help="default: transmedseg")
+    parser.add_argument("--goal", default="normal", help="quick, normal (default) or best")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--baseline", action="store_true", help="also train on the labels alone, to measure the gain")
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help=_SET_HELP)
+
+
+def _describe(args: argparse.Namespace, _: Terminal) -> int:
+    from .describe import describe
+
+    found = describe()
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    print(f"semiseg {found['semiseg']}, PyTorch {found['torch']}, Python {found['python']}")
+    for device in found["devices"]:
+        print(f"  device {device['name']}: {device['title']}")
+    for network in found["networks"]:
+        print(f"  network {network['name']}: {network['title']}, {network['parameters']:,} parameters ({network['parameters_for']})")
+    for method in found["methods"]:
+        print(f"  method {method['name']}: {method['title']} ({method['paper']})")
+        for option in method["options"]:
+            print(f"      {option['name']} = {option['default']}: {option['meaning']}")
+    return 0
+
+
+def _train_job(args: argparse.Namespace) -> Job:
+    from .train import TrainJob
+    from .worker import options_from
+
+    values: dict[str, Any] = {
+        "labeled": _absolute(args.labeled),
+        "unlabeled": _absolute(args.unlabeled),
+        "held_out": _absolute(args.held_out),
+        "num_labeled": args.num_labeled,
+        "method": args.method,
+        "goal": args.goal,
+        "device": args.device,
+        "seed": args.seed,
+        "baseline": args.baseline,
+    }
+    for setting in args.set:
+        _set(values, setting)
+    return Job("train", asdict(options_from(TrainJob, values, "the verb train")))
+
+
+def _set(values: dict[str, Any], setting: str) -> None:
+    name, equals, text = setting.partition("=")
+    if not equals:
+        raise InputError(f"--set needs OPTION=VALUE; found {setting!r}.")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    *groups, last = name.split(".")
+    for group in groups:
+        values = values.setdefault(group, {})
+        if not isinstance(values, dict):
+            raise InputError(f"--set {name}: {group} is not a group of options.")
+    values[last] = value
+
+
+def _absolute(paths: list[Path]) -> list[str]:
+    return [str(path.resolve()) for path in paths]
+
+
+def _new(args: argparse.Namespace, _: Terminal) -> int:
+    if (args.run_dir / JOB_FILE).exists():
+        raise InputError("The run folder already holds a job.", path=args.run_dir, hint="Choose another folder, or delete it.")
+    print(write_job(args.run_dir, _train_job(args)))
+    return 0
+
+
+def _train(args: argparse.Namespace, terminal: Terminal) -> int:
+    if (args.run_dir / JOB_FILE).exists():
+        job = read_job(args.run_dir)
+        terminal("state", message=f"Continuing the run of {job.options.get('method')} in {args.run_dir}; its own job counts, not the flags.")
+    else:
+        job = _train_job(args)
+        if not job.options["labeled"] and not job.options["prepared"]:
+            raise InputError("No labeled volumes were given.", code="E801", hint="Use --labeled with files or a folder.")
+        _make_folder(args.run_dir)
+        write_job(args.run_dir, job)
+    code = run_in_worker(args.run_dir, terminal)
+    if code == ExitCode.FINISHED:
+        from .report import write_report
+
+        print(table_of(last_result(args.run_dir)))
+        print(f"Report: {write_report(args.run_dir)}")
+    return int(code)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder cannot be made: {error.strerror}.", code="E809", path=path, hint="Choose another folder.") from error
+
+
+def table_of(result: dict[str, Any]) -> str:
+    """The Dice table of a result, with the baseline beside it where there is one."""
+    from .report import score_table
+
+    return score_table(result)
+
+
+def _run(args: argparse.Namespace, terminal: Terminal) -> int:
+    from .worker import run_folder
+
+    return int(run_folder(args.run_dir, None if args.quiet else terminal))
+
+
+def _predict(args: argparse.Namespace, terminal: Terminal) -> int:
+    segment = {"flips": args.flips, "probability": args.probability, "uncertainty": args.uncertainty}
+    if args.stride:
+        segment["stride"] = args.stride
+    options = {
+        "model": str(args.model.resolve()),
+        "inputs": _absolute(args.inputs),
+        "out_dir": str(args.out.resolve()),
+        "device": args.device,
+        "segment": segment,
+        "overwrite": args.overwrite,
+    }
+    return _in_folder(args.out / ".run", "predict", options, terminal, lambda result: result.get("summary", ""))
+
+
+def _evaluate(args: argparse.Namespace, terminal: Terminal) -> int:
+    labels = []
+    for text in args.label:
+        value, equals, name = text.partition("=")
+        if not equals or not value.strip().isdigit():
+            raise InputError(f"--label needs VALUE=NAME; found {text!r}.")
+        labels.append({"value": int(value), "name": name.strip()})
+    options = {
+        "predictions": str(args.predictions.resolve()),
+        "references": str(args.references.resolve()),
+        "labels": labels,
+        "resample": args.resample,
+    }
+    return _in_folder(args.out, "evaluate", options, terminal, lambda _: (args.out / "dice.txt").read_text(encoding="utf-8"))
+
+
+def _phantom(args: argparse.Namespace, terminal: Terminal) -> int:
+    from .jobs import PhantomJob, run_phantom
+
+    job = PhantomJob(str(args.out), args.labeled, args.unlabeled, args.held_out, args.seed, args.size, args.full_field_of_view)
+    print(run_phantom(job, args.out, terminal)["out_dir"])
+    return 0
+
+
+def _report(args: argparse.Namespace, _: Terminal) -> int:
+    from .report import write_report
+
+    print(write_report(args.run_dir))
+    return 0
+
+
+def _export(args: argparse.Namespace, terminal: Terminal) -> int:
+    from .export_seg import run
+
+    print(run(args, terminal).message)
+    return 0
+
+
+def _in_folder(folder: Path, verb: str, options: dict[str, Any], terminal: Terminal, text: Any) -> int:
+    """Runs a small verb through a run folder in this process, so that its events and its job are kept."""
+    from .worker import run_folder
+
+    _make_folder(folder)
+    write_job(folder, Job(verb, options))
+    code = run_folder(folder, terminal)
+    if code == ExitCode.FINISHED:
+        print(text(last_result(folder)))
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""What this engine can do, for windows that build their forms from it: networks, methods, every option, devices, versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import platform
+import re
+from typing import Any
+
+from . import __version__
+from .protocol import PROTOCOL_VERSION
+
+
+def describe() -> dict[str, Any]:
+    """Everything as JSON values. Imports PyTorch and builds each network once to count its parameters."""
+    import torch
+
+    from .data.augment import AugmentOptions
+    from .data.preprocess import Preprocessing
+    from .inference.segmenter import SegmentOptions
+    from .methods import METHODS, load_method
+    from .networks import NETWORKS, build_network
+    from .train import TrainJob
+    from .training.options import TrainOptions
+    from .training.plan import GOALS
+
+    networks = []
+    for name, entry in NETWORKS.items():
+        classes = 2 if entry.spatial_dims == 3 else 4
+        network = build_network(name, 1, classes)
+        networks.append(
+            {
+                "name": name,
+                "title": entry.title,
+                "source": entry.source,
+                "spatial_dims": entry.spatial_dims,
+                "parameters": sum(p.numel() for p in network.parameters()),
+                "parameters_for": f"1 channel, {classes} classes",
+                "options": options_of(entry.options),
+            }
+        )
+    methods = []
+    for name, entry in METHODS.items():
+        method = load_method(name)
+        methods.append(
+            {
+                "name": name,
+                "title": entry.title,
+                "paper": entry.paper,
+                "needs_unlabeled": method.needs_unlabeled,
+                "presets": {key: dataclasses.asdict(preset) for key, preset in method.presets.items()},
+                "options": options_of(method.Options),
+            }
+        )
+    return {
+        "semiseg": __version__,
+        "protocol": PROTOCOL_VERSION,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_cuda": torch.version.cuda,
+        "devices": devices(),
+        "goals": list(GOALS),
+        "networks": networks,
+        "methods": methods,
+        "job": options_of(TrainJob),
+        "training": options_of(TrainOptions),
+        "augment": options_of(AugmentOptions),
+        "preprocessing": options_of(Preprocessing),
+        "segment": options_of(SegmentOptions),
+    }
+
+
+def devices() -> list[dict[str, Any]]:
+    """The CPU and every GPU, with free memory and whether this PyTorch has code for it."""
+    import torch
+
+    found: list[dict[str, Any]] = [{"name": "cpu", "title": platform.processor() or platform.machine(), "works": True}]
+    for index in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(index)
+        free, total = torch.cuda.mem_get_info(index)
+        built_for = {re.sub(r"\D", "", arch) for arch in torch.cuda.get_arch_list()}
+        found.append(
+            {
+                "name": f"cuda:{index}",
+                "title": torch.cuda.get_device_name(index),
+                "capability": f"{major}.{minor}",
+                "free_gb": round(free / 1e9, 1),
+                "total_gb": round(total / 1e9, 1),
+                # Code for an older card of the same generation runs on a newer one.
+                "works": any(arch[:-1] == str(major) and int(arch[-1]) <= minor for arch in built_for if arch),
+            }
+        )
+    return found
+
+
+def options_of(kind: type) -> list[dict[str, Any]]:
+    """Name, type, default and meaning of every field of an options dataclass; the meaning is its docstring's."""
+    meanings = _meanings(kind)
+    result = []
+    for entry in dataclasses.fields(kind):
+        default = entry.default
+        if default is dataclasses.MISSING:
+            default = entry.default_factory() if entry.default_factory is not dataclasses.MISSING else None
+        if dataclasses.is_dataclass(default):
+            default = dataclasses.asdict(default)
+        kind_name = entry.type if isinstance(entry.type, str) else entry.type.__name__
+        result.append(
+            {
+                "name": entry.name,
+                "type": kind_name,
+                "default": list(default) if isinstance(default, tuple) else default,
+                "meaning": meanings.get(entry.name, ""),
+            }
+        )
+    return result
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """Field name -> text from the ``Attributes:`` or ``Args:`` part of the docstrings of a class and its bases."""
+    meanings: dict[str, str] = {}
+    for cls in reversed(kind.__mro__):
+        text = inspect.cleandoc(cls.__doc__ or "")
+        part = re.split(r"^(?:Attributes|Args):\s*$", text, flags=re.M)
+        if len(part) < 2:
+            continue
+        name = ""
+        for line in part[1].splitlines():
+            start = re.match(r"^ {4}([\w, ]+): (.*)$", line)
+            if start:
+                name = start[1]
+                for one in name.split(", "):
+                    meanings[one] = start[2].strip()
+            elif name and line.startswith("        "):
+                for one in name.split(", "):
+                    meanings[one] += " " + line.strip()
+            elif line and not line.startswith(" "):
+                break
+    return meanings

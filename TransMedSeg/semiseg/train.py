@@ -1,0 +1,442 @@
+"""Step 2: prepared arrays become model.pt, and the held-out cases get their Dice."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__
+from .data.atomic import write_json
+from .data.augment import AugmentOptions
+from .data.batches import CaseStore, TwoStreamBatches
+from .data.cache import PreparedSet
+from .data.cases import find_cases
+from .data.files import read_volume
+from .data.preprocess import Preprocessing
+from .distributed import World, any_rank, choose_device, wait_for_all
+from .errors import InputError
+from .evaluate import Pair, evaluate
+from .inference.model_file import write_model
+from .inference.segmenter import SegmentOptions
+from .methods import METHODS, load_method
+from .methods.base import AbstractMethod, Task
+from .networks import NETWORKS
+from .predict import predict, read_results
+from .prepare import PrepareOptions, prepare
+from .protocol import MODEL_FILE, RESUME_FILE, RESULT_FILE, STOP_FILE, Job, write_job
+from .training.cpu import prepare_cpu
+from .training.loop import Fit, Outcome
+from .training.options import TrainOptions
+from .training.plan import GOALS, make_plan
+from .training.probe import mean_step_seconds
+from .training.validate import Validation
+
+Report = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Options of the verb ``train``.
+
+    Attributes:
+        labeled: Files and folders with images and masks. One folder alone may hold everything.
+        unlabeled: Files and folders with images.
+        held_out: Files and folders with images and masks for the final score.
+        num_labeled: Only the first so many labeled cases keep their masks; the rest is used without.
+        num_validation: Labeled patients set aside to watch the training.
+        labels: ``{"value", "name"}`` of each structure.
+        method: A name of ``METHODS``.
+        preset: "plus" (our defaults) or "faithful" (the authors' code).
+        goal: "quick", "normal" or "best"; fills in what the fields below leave open.
+        network: A name of ``NETWORKS``.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        seed: Of everything random.
+        baseline: Also train on the labels alone with the same budget, to measure the gain.
+        assumed_spacing_mm: (slice, row, column) for files that state none.
+        preprocessing: Fields of ``Preprocessing``.
+        network_options: Options of the network.
+        method_options: Fields of the method's ``Options``.
+        training: Fields of ``TrainOptions``.
+        augment: Fields of ``AugmentOptions``.
+        prepared: A prepared folder to use instead of preparing ``labeled`` and the others.
+        threads: CPU threads; 0 takes all.
+    """
+
+    labeled: list[str] = field(default_factory=list)
+    unlabeled: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
+    num_labeled: int | None = None
+    num_validation: int = 0
+    labels: list[dict[str, Any]] = field(default_factory=lambda: [{"value": 1, "name": "left atrium"}])
+    method: str = "transmedseg"
+    preset: str = "plus"
+    goal: str = "normal"
+    network: str = "vnet"
+    device: str = "auto"
+    seed: int = 0
+    baseline: bool = False
+    assumed_spacing_mm: list[float] | None = None
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    network_options: dict[str, Any] = field(default_factory=dict)
+    method_options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+    prepared: str = ""
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        choices = {"method": METHODS, "network": NETWORKS, "goal": GOALS, "preset": ("plus", "faithful")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"The job's {name} must be one of {', '.join(allowed)}; found {getattr(self, name)!r}.", hint=f"Change {name} in job.json."
+                )
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job with every number filled in, and the objects made from it."""
+
+    job: TrainJob
+    options: TrainOptions
+    augment: AugmentOptions
+    preprocessing: Preprocessing
+    method_options: Any
+    network_options: dict[str, Any]
+
+
+def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) -> dict[str, Any]:
+    """Prepares, trains, writes the model, and scores the held-out cases.
+
+    Returns:
+        What ``result.json`` holds; ``{"stopped_at": iteration}`` when a stop file ended the training early.
+
+    Raises:
+        InputError: The data, an option, the memory or the disk.
+    """
+    device = choose_device(job.device, world)
+    if device.type == "cpu":
+        prepare_cpu()
+        if job.threads > 0:
+            torch.set_num_threads(job.threads)
+    resolved = resolve(job, device)
+    prepared = _prepared(resolved, run_dir, report, world)
+    resolved = _with_length(resolved, prepared, device, report, world)
+    if world.is_main:
+        write_job(run_dir, Job("train", asdict(resolved.job)))
+    result = _train_one(resolved, prepared, run_dir, device, report, world)
+    if "stopped_at" in result:
+        return result
+    if job.baseline and job.method != "supervised":
+        baseline = _baseline(resolved, prepared, run_dir, device, report, world)
+        if "stopped_at" in baseline:
+            return baseline
+        result["baseline"] = baseline
+    if world.is_main:
+        write_json(run_dir / RESULT_FILE, result)
+    wait_for_all()
+    return result
+
+
+def check_data(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]:
+    """Only looks at the data: prepares the cases and says of every one whether it will be used, and why not."""
+    resolved = resolve(job, choose_device(job.device, World()))
+    prepared = _prepared(resolved, run_dir, report, World())
+    result = {
+        "cases": {role: len(prepared.indices(role)) for role in ("labeled", "unlabeled", "validation", "held_out")},
+        "refused": [{"id": case.id, "code": case.code, "reason": case.reason} for case in prepared.refused],
+    }
+    write_json(run_dir / RESULT_FILE, result)
+    return result
+
+
+def resolve(job: TrainJob, device: torch.device) -> Resolved:
+    """Fills in every default: what the job says, else the method's preset, else the plan for its goal, else the default."""
+    method = load_method(job.method)
+    preset = method.presets[job.preset]
+    plan = None
+    if not job.prepared and not {"spacing_mm"} & job.preprocessing.keys() or not job.training:
+        shape, spacing = _typical_grid(job)
+        plan = make_plan(job.goal, device, shape, spacing)
+    network_type = NETWORKS[job.network].options
+    known = {entry.name for entry in fields(network_type)}
+    planned = {key: value for key, value in (plan.network_options if plan else {}).items() if key in known}
+    from_preset = {key: value for key, value in preset.network.items() if key in known}
+    network_options = {**planned, **from_preset, **job.network_options}
+    training = {**(plan.training if plan and not job.training else {}), **preset.training, **job.training}
+    preprocessing = dict(job.preprocessing)
+    if plan is not None and plan.spacing_mm is not None:
+        preprocessing.setdefault("spacing_mm", plan.spacing_mm)
+    try:
+        options = TrainOptions(**training)
+        augment = AugmentOptions(**{**preset.augment, **job.augment})
+        method_options = method.Options(**{**preset.method, **job.method_options})
+        prepared_as = Preprocessing.from_json({**Preprocessing().to_json(), **preprocessing})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"An option of the job does not fit: {error}.", hint="`semiseg describe` lists them all.") from error
+    full = replace(
+        job,
+        preprocessing=prepared_as.to_json(),
+        network_options=network_options,
+        method_options=_as_json(method_options),
+        training=_as_json(options),
+        augment=_as_json(augment),
+    )
+    return Resolved(full, options, augment, prepared_as, method_options, network_options)
+
+
+def _typical_grid(job: TrainJob) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Median shape and spacing of up to four labeled cases."""
+    if job.prepared:
+        prepared = PreparedSet.load(Path(job.prepared))
+        grids = [(prepared.shape(i), prepared.cases[i].spacing_mm) for i in prepared.indices("labeled")[:4]]
+    else:
+        found = find_cases([Path(p) for p in job.labeled], [Path(p) for p in job.unlabeled], [Path(p) for p in job.held_out], job.num_labeled)
+        grids = []
+        for case in found.labeled[:4]:
+            try:
+                geometry = read_volume(case.image).geometry
+            except InputError:
+                continue  # prepare reports it with its reason
+            grids.append((geometry.shape, geometry.spacing_mm))
+    if not grids:
+        return (64, 128, 128), (1.0, 1.0, 1.0)
+    shape = tuple(int(statistics.median(grid[0][axis] for grid in grids)) for axis in range(3))
+    spacing = tuple(float(statistics.median(grid[1][axis] for grid in grids)) for axis in range(3))
+    return shape, spacing
+
+
+def _prepared(resolved: Resolved, run_dir: Path, report: Report, world: World) -> PreparedSet:
+    job = resolved.job
+    if job.prepared:
+        return PreparedSet.load(Path(job.prepared))
+    folder = run_dir / "prepared"
+    if world.is_main:
+        options = PrepareOptions(
+            labeled=tuple(map(Path, job.labeled)),
+            unlabeled=tuple(map(Path, job.unlabeled)),
+            held_out=tuple(map(Path, job.held_out)),
+            num_labeled=job.num_labeled,
+            num_validation=job.num_validation,
+            labels=tuple(job.labels),
+            preprocessing=resolved.preprocessing,
+            assumed_spacing_mm=None if job.assumed_spacing_mm is None else tuple(job.assumed_spacing_mm),
+            seed=job.seed,
+        )
+        prepare(options, folder, report)
+    wait_for_all()
+    return PreparedSet.load(folder)
+
+
+def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device, report: Report, world: World) -> Resolved:
+    """Turns a budget of minutes into iterations, once: the job then says iterations, so that a resumed run has the same schedule."""
+    options = resolved.options
+    if options.minutes <= 0:
+        return resolved
+    seconds = mean_step_seconds(
+        lambda: _make_method(resolved, prepared), _make_batches(resolved, prepared, device, World()), options, device
+    )
+    iterations = max(20, int(60 * options.minutes / seconds))
+    if world.size > 1:
+        numbers = torch.tensor([float(iterations)])
+        torch.distributed.broadcast(numbers, 0)
+        iterations = int(numbers.item())
+    report("state", message=f"A step takes {1000 * seconds:.0f} ms here; {options.minutes:g} minutes are {iterations} iterations.")
+    options = replace(options, iterations=iterations, minutes=0.0)
+    return replace(resolved, options=options, job=replace(resolved.job, training=_as_json(options)))
+
+
+def _train_one(
+    resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World
+) -> dict[str, Any]:
+    job, options = resolved.job, resolved.options
+    method = _make_method(resolved, prepared)
+    validation = Validation(prepared, options.patch_size, report, run_dir if world.is_main else None)
+    identity = {
+        "method": job.method,
+        "network": job.network,
+        "network_options": resolved.network_options,
+        "method_options": job.method_options,
+        "training": {k: v for k, v in job.training.items() if k not in ("log_every", "save_every_s", "validate_every", "memory_gb", "compile")},
+        "augment": job.augment,
+        "seed": job.seed,
+        "cases": [[case.id, case.role, case.key] for case in prepared.cases if case.is_used],
+    }
+    fit = Fit(
+        method,
+        _make_batches(resolved, prepared, device, world),
+        options,
+        device,
+        world,
+        report,
+        run_dir / RESUME_FILE,
+        identity,
+        validation if validation.is_possible else None,
+        (run_dir / STOP_FILE).exists,
+    )
+    started = time.time()
+    outcome = fit.run()
+    if not outcome.is_complete:
+        return {"stopped_at": outcome.iteration}
+    result = _result(resolved, prepared, method, outcome, time.time() - started)
+    if world.is_main:
+        card = _card(resolved, prepared, result)
+        write_model(run_dir / MODEL_FILE, card, method.deployed.state_dict())
+        report("saved", path=str(run_dir / MODEL_FILE), what="model", step=outcome.iteration)
+    wait_for_all()
+    result.update(_score_held_out(prepared, run_dir, device, report, world))
+    if world.is_main:
+        write_json(run_dir / RESULT_FILE, result)
+    return result
+
+
+def _baseline(
+    resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World
+) -> dict[str, Any]:
+    """The same data, network and budget of minutes or iterations, on the labels alone; a run folder of its own."""
+    report("stage", name="baseline", iteration=0, total=0)
+    folder = run_dir / "baseline"
+    if world.is_main:
+        folder.mkdir(exist_ok=True)
+    wait_for_all()
+    job = resolved.job
+    training = {k: v for k, v in job.training.items()}
+    steps_s = _equal_budget(resolved, prepared, device)
+    training["iterations"] = max(20, round(training["iterations"] * steps_s))
+    network = {k: v for k, v in job.network_options.items() if k != "bottleneck_graph"}
+    plain = replace(
+        job, method="supervised", method_options={}, training=training, network_options=network, baseline=False, prepared=str(prepared.folder.resolve())
+    )
+    other = resolve(plain, device)
+    if world.is_main:
+        write_job(folder, Job("train", asdict(other.job)))
+    if any_rank((run_dir / STOP_FILE).exists()):
+        return {"stopped_at": 0}
+    return _train_one(other, prepared, folder, device, report, world)
+
+
+def _equal_budget(resolved: Resolved, prepared: PreparedSet, device: torch.device) -> float:
+    """Supervised iterations that take as long as one of the method's."""
+    batches = _make_batches(resolved, prepared, device, World())
+    method_s = mean_step_seconds(lambda: _make_method(resolved, prepared), batches, resolved.options, device)
+    plain = load_method("supervised")
+    task = _task(resolved, prepared)
+    plain_s = mean_step_seconds(lambda: plain(task, plain.Options()), batches, resolved.options, device)
+    return method_s / plain_s
+
+
+def _task(resolved: Resolved, prepared: PreparedSet) -> Task:
+    return Task(
+        prepared.num_classes, resolved.job.network, resolved.network_options, two_dimensional=resolved.options.patch_size[0] == 1
+    )
+
+
+def _make_method(resolved: Resolved, prepared: PreparedSet) -> AbstractMethod:
+    torch.manual_seed(resolved.job.seed)
+    return load_method(resolved.job.method)(_task(resolved, prepared), resolved.method_options)
+
+
+def _make_batches(resolved: Resolved, prepared: PreparedSet, device: torch.device, world: World) -> TwoStreamBatches:
+    options = resolved.options
+    needs = load_method(resolved.job.method).needs_unlabeled
+    labeled = prepared.indices("labeled")
+    # Labeled images without their masks are unlabeled images too; they join when there are no others to learn from.
+    unlabeled = prepared.indices("unlabeled") if needs else []
+    store = CaseStore(prepared, labeled + unlabeled, device, int(options.memory_gb * 1e9))
+    return TwoStreamBatches(
+        store,
+        labeled,
+        unlabeled,
+        options.patch_size,
+        options.batch_labeled,
+        options.batch_unlabeled,
+        resolved.augment,
+        resolved.job.seed,
+        world.rank,
+        world.size,
+    )
+
+
+def _result(
+    resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, outcome: Outcome, seconds: float
+) -> dict[str, Any]:
+    counts = {role: len(prepared.indices(role)) for role in ("labeled", "unlabeled", "validation", "held_out")}
+    return {
+        "method": resolved.job.method,
+        "preset": resolved.job.preset,
+        "network": resolved.job.network,
+        "parameters": sum(p.numel() for p in method.deployed.parameters()),
+        "iterations": outcome.iteration,
+        "train_s": round(outcome.seconds, 1),
+        "wall_s": round(seconds, 1),
+        "peak_gpu_memory_gb": round(outcome.peak_memory_gb, 2),
+        "seed": resolved.job.seed,
+        "checkpoint": "last",
+        "cases": counts,
+    }
+
+
+def _card(resolved: Resolved, prepared: PreparedSet, result: dict[str, Any]) -> dict[str, Any]:
+    patch = resolved.options.patch_size
+    spacings = [prepared.cases[index].spacing_mm for index in prepared.indices("labeled")]
+    return {
+        "name": f"{resolved.job.method} {'-'.join(label['name'] for label in prepared.labels)}",
+        "network": {
+            "name": resolved.job.network,
+            "in_channels": 1,
+            "num_classes": prepared.num_classes,
+            "options": {**resolved.network_options, **_method_network_options(resolved)},
+        },
+        "labels": list(prepared.labels),
+        "preprocessing": prepared.preprocessing.to_json(),
+        "patch_size": list(patch[1:] if patch[0] == 1 else patch),
+        "training": {**result, "preset": resolved.job.preset, "semiseg_version": __version__},
+        "spacing_mm": [list(np.min(spacings, axis=0)), list(np.max(spacings, axis=0))],
+        "intended_use": "research only",
+    }
+
+
+def _method_network_options(resolved: Resolved) -> dict[str, Any]:
+    """What the method itself adds to the network (GraphCL's alignment stays at inference)."""
+    return {"bottleneck_graph": True} if getattr(resolved.method_options, "graph_alignment", False) else {}
+
+
+def _score_held_out(
+    prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World
+) -> dict[str, Any]:
+    indices = prepared.indices("held_out")
+    if not indices:
+        return {}
+    cases = [prepared.cases[index] for index in indices]
+    out_dir = run_dir / "segmentations"
+    predict(
+        run_dir / MODEL_FILE,
+        [Path(case.image) for case in cases],
+        out_dir,
+        SegmentOptions(),
+        report,
+        device=str(device),
+        rank=world.rank,
+        world_size=world.size,
+    )
+    wait_for_all()
+    if not world.is_main:
+        return {}
+    done = {result.source: result.id for result in read_results(out_dir) if result.status != "failed"}
+    pairs = [
+        Pair(case.id, out_dir / f"{done[case.image]}.seg.nrrd", Path(case.label)) for case in cases if case.image in done
+    ]
+    found = evaluate(pairs, prepared.labels, run_dir, report)
+    scores = found.table.to_json()["summary"]
+    return {"scores": scores, "scored": len(pairs), "refused": found.refused, "failed": len(cases) - len(pairs)}
+
+
+def _as_json(options: Any) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items()}

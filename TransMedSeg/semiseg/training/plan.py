@@ -1,0 +1,90 @@
+"""From a goal and a computer to numbers: grid, patch, network width and length of the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+GOALS = ("quick", "normal", "best")
+
+_MINUTES_CPU = {"quick": 1.5, "normal": 12.0, "best": 60.0}
+_ITERATIONS_GPU = {"quick": 3000, "normal": 17000, "best": 40000}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a goal means for these cases on this computer.
+
+    Attributes:
+        spacing_mm: Grid along (slice, row, column); None keeps each case's own.
+        network_options: Of the network.
+        training: Fields of ``TrainOptions``.
+        reason: One sentence for the user.
+    """
+
+    spacing_mm: tuple[float, float, float] | None
+    network_options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+def make_plan(
+    goal: str, device: torch.device, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+) -> Plan:
+    """Plans a 3-D training.
+
+    A GPU works on the cases' own grid with the published patch of 80 x 112 x 112. A CPU works on a coarser grid, on which a typical case has at
+    most about 350,000 voxels, so that a patch sees most of the organ and its surroundings and a step takes a fraction of a second.
+
+    Args:
+        goal: One of ``GOALS``.
+        device: Where training runs.
+        shape: Median shape of the labeled cases along (slice, row, column).
+        spacing_mm: Median spacing along the same axes.
+    """
+    if goal not in GOALS:
+        raise ValueError(f"goal must be one of {GOALS}; got {goal!r}")
+    if device.type == "cuda":
+        patch = _patch(shape, (80, 112, 112))
+        return Plan(
+            None,
+            {"width": 16},
+            {"iterations": _ITERATIONS_GPU[goal], "patch_size": patch, "batch_labeled": 4, "batch_unlabeled": 4},
+            f"GPU: own grid, patch {_text(patch)}, {_ITERATIONS_GPU[goal]} iterations.",
+        )
+    grid, size = list(spacing_mm), list(shape)
+    while size[0] * size[1] * size[2] > 350_000:
+        # Coarsen the finest axes first: voxels become more even, and no axis gets thinner than it must.
+        finest = min(grid)
+        for axis in range(3):
+            if grid[axis] <= finest * 1.3:
+                grid[axis] *= 1.25
+        size = [max(1, round(n * mm / new)) for n, mm, new in zip(shape, spacing_mm, grid)]
+    grid = [_even_factor(new, mm) for new, mm in zip(grid, spacing_mm)]
+    size = [max(1, round(n * mm / new)) for n, mm, new in zip(shape, spacing_mm, grid)]
+    patch = _patch(tuple(size), (48, 64, 64))
+    minutes = _MINUTES_CPU[goal]
+    spacing = None if all(abs(new - mm) < 1e-6 for new, mm in zip(grid, spacing_mm)) else tuple(grid)
+    return Plan(
+        spacing,
+        {"width": 8, "coarse_stem": True},
+        {"minutes": minutes, "patch_size": patch},
+        f"CPU: grid {_text(tuple(round(mm, 3) for mm in grid))} mm, patch {_text(patch)}, {minutes:g} minutes of training.",
+    )
+
+
+def _even_factor(new: float, old: float) -> float:
+    """Rounds to an exact half grid where that is near: box averages of 2 are the cleanest way down."""
+    factor = new / old
+    return old * (round(factor) if abs(factor - round(factor)) < 0.3 else factor)
+
+
+def _patch(shape: tuple[int, ...], most: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Sides that divide by 16, at most ``most`` and no larger than a case needs."""
+    return tuple(min(limit, max(16, -(-size // 16) * 16)) for size, limit in zip(shape, most))
+
+
+def _text(numbers: tuple[float, ...]) -> str:
+    return " × ".join(f"{number:g}" for number in numbers)

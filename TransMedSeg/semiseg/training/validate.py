@@ -1,0 +1,96 @@
+"""Whole-volume validation during training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.cache import PreparedSet
+from ..inference.sliding_window import sliding_window, window_probabilities
+from ..methods.base import AbstractMethod
+
+
+class Validation:
+    """Dice of the deployed network on the validation cases, on the prepared grid.
+
+    Args:
+        prepared: The prepared set.
+        patch_size: Window of the network along (slice, row, column).
+        report: Takes events.
+        preview_dir: Where a picture of the worst slice goes; None draws none.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        patch_size: tuple[int, int, int],
+        report: Callable[..., None],
+        preview_dir: Path | None = None,
+    ) -> None:
+        self._prepared, self._report, self._preview_dir = prepared, report, preview_dir
+        self._indices = prepared.indices("validation")
+        self._window = patch_size[1:] if patch_size[0] == 1 else patch_size
+        self.best: tuple[float, int] = (-1.0, 0)
+
+    @property
+    def is_possible(self) -> bool:
+        return bool(self._indices)
+
+    def __call__(self, method: AbstractMethod, iteration: int) -> None:
+        """Reports ``validation_dice`` (mean over cases and structures) and the worst case's slice."""
+        network = method.deployed
+        was_training = network.training
+        network.eval()
+        scores: list[float] = []
+        worst: tuple[float, int, np.ndarray] | None = None
+        for index in self._indices:
+            labels = self._labels(network, index)
+            score = self._dice(labels, np.asarray(self._prepared.arrays(index)[1]))
+            scores.append(score)
+            if worst is None or score < worst[0]:
+                worst = (score, index, labels)
+        network.train(was_training)
+        mean = float(np.mean(scores))
+        self._report("scalar", name="validation_dice", value=mean, step=iteration)
+        if mean > self.best[0]:
+            self.best = (mean, iteration)
+        if worst is not None and self._preview_dir is not None:
+            self._draw(*worst, iteration)
+
+    def _labels(self, network: torch.nn.Module, index: int) -> np.ndarray:
+        device = next(network.parameters()).device
+        image = torch.from_numpy(np.array(self._prepared.arrays(index)[0], dtype=np.float32))[None, None].to(device)
+        stride = [max(1, side // 2) for side in self._window]
+
+        def probabilities(windows: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+                return window_probabilities(network(windows).logits.float())
+
+        maps = sliding_window(probabilities, image, self._window, stride, blend="gaussian")
+        return (maps[0] >= 0.5).cpu().numpy().astype(np.uint8) if len(maps) == 1 else maps.argmax(0).cpu().numpy()
+
+    def _dice(self, labels: np.ndarray, truth: np.ndarray) -> float:
+        scores = []
+        for channel in range(1, self._prepared.num_classes):
+            found, there = labels == channel, truth == channel
+            total = int(found.sum()) + int(there.sum())
+            if total:
+                scores.append(2 * int((found & there).sum()) / total)
+        return float(np.mean(scores)) if scores else 1.0
+
+    def _draw(self, score: float, index: int, labels: np.ndarray, iteration: int) -> None:
+        try:
+            from ..report.pictures import write_overlay
+        except ImportError:  # matplotlib is not everywhere; curves do without
+            return
+        image, truth = self._prepared.arrays(index)
+        disagreement = (labels != np.asarray(truth)).sum((1, 2))
+        place = int(disagreement.argmax())
+        path = self._preview_dir / "preview.png"
+        write_overlay(path, np.asarray(image[place], np.float32), labels[place], np.asarray(truth[place]))
+        self._report(
+            "preview", path=str(path), step=iteration, case=self._prepared.cases[index].id, slice=place, dice=score
+        )
