@@ -36,7 +36,7 @@ def write_seg_nrrd(
     Args:
         layers: (slice, row, column) label maps; several make the 4D file Slicer writes for overlapping segments.
         affine: (4, 4) array index to LPS millimeters.
-        segments: Each with ``name``, ``value``, ``layer`` and ``tags``.
+        segments: Each with ``name``, ``value``, ``layer``, ``color`` and ``tags``.
         ras: Slicer's writer uses LPS, other programs RAS.
     """
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine if ras else affine
@@ -64,7 +64,7 @@ def write_seg_nrrd(
         lines += [
             f"Segment{number}_ID:=Segment_{number + 1}",
             f"Segment{number}_Name:={segment['name']}",
-            f"Segment{number}_Color:=0.796078 0.423529 0.317647",
+            f"Segment{number}_Color:={segment.get('color', '0.796078 0.423529 0.317647')}",
             f"Segment{number}_LabelValue:={segment.get('value', 1)}",
             f"Segment{number}_Layer:={segment.get('layer', 0)}",
             f"Segment{number}_Tags:={tags}",
@@ -96,7 +96,7 @@ def scar(**extra: object) -> dict[str, object]:
         "DICOM.SegmentAlgorithmType": "SEMIAUTOMATIC",
         "DICOM.SegmentAlgorithmName": "TransMedSeg LA-MRI 1.2",
     }
-    return {"name": "Scar", "value": 2, "layer": 0, "tags": tags, **extra}
+    return {"name": "Scar", "color": "0.25 0.5 1", "value": 2, "layer": 0, "tags": tags, **extra}
 
 
 def write_facts(label_map: Path, segments: list[dict[str, object]]) -> Path:

@@ -231,6 +231,8 @@ def test_dcmqi_reads_the_same_voxels_names_and_codes(name, exported, tmp_path):
     assert [item["SegmentLabel"] for item in items] == [segment.name for segment in done.result.segments]
     assert items[0]["SegmentedPropertyTypeCodeSequence"]["CodeValue"] == "82471001"
     assert items[0]["recommendedDisplayRGBValue"] == [203, 108, 81]
+    if name == "two_overlapping":  # the color it has in Slicer, not the usual one of its code
+        np.testing.assert_allclose(items[1]["recommendedDisplayRGBValue"], [64, 128, 255], atol=1)
     sitk = pytest.importorskip("SimpleITK", reason="SimpleITK, which reads dcmqi's output here, is not installed")
     for path, group in zip(files, meta["segmentAttributes"], strict=True):
         image = sitk.ReadImage(str(path))
@@ -565,14 +567,19 @@ def test_source_files_that_left_are_counted(base, atrium, tmp_path):
     assert export_seg(listing, atrium, tmp_path / "o.dcm").num_frames == 12
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [(b"hello", "E311"), (b"NRRD0004\ntype: uchar\ndimension: 2\nsizes: 2 2\nencoding: raw\n\n1234", "E302")],
-)
-def test_segmentation_that_is_none_is_refused(content, code, base, tmp_path):
+def test_segmentation_that_is_none_is_refused(base, tmp_path):
     path = tmp_path / "m.seg.nrrd"
-    path.write_bytes(content)
-    _assert_refused(code, r"m\.seg\.nrrd", base[0], path, tmp_path / "o.dcm")
+    path.write_bytes(b"hello")
+    _assert_refused("E311", r"m\.seg\.nrrd", base[0], path, tmp_path / "o.dcm")
+    _assert_refused("E311", "no such segmentation", base[0], tmp_path / "none.nii.gz", tmp_path / "o.dcm")
+
+
+@pytest.mark.parametrize(("kind", "code"), [("image", "E302"), ("probabilities", "E704")])
+def test_image_in_place_of_a_segmentation_is_refused(kind, code, base, tmp_path):
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK, which writes NIfTI here, is not installed")
+    array = synthetic.phantom() if kind == "image" else synthetic.phantom().astype(np.float32) / 1023
+    path = _write_image(sitk, array, base[1], tmp_path / "m.nii.gz")
+    _assert_refused(code, "looks like an image|fractions", base[0], path, tmp_path / "o.dcm")
 
 
 def test_damaged_segmentation_is_refused(base, atrium, tmp_path):
@@ -909,7 +916,7 @@ def _affine_of(image) -> np.ndarray:
 
 
 def _write_image(sitk, array: np.ndarray, grid: Geometry, path: Path) -> Path:
-    image = sitk.GetImageFromArray(array.astype(np.uint8))
+    image = sitk.GetImageFromArray(array)
     image.SetSpacing(grid.spacing_mm[::-1])
     image.SetOrigin(grid.origin_mm.tolist())
     image.SetDirection(grid.direction[:, ::-1].ravel().tolist())

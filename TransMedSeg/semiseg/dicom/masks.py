@@ -1,15 +1,16 @@
 """Segmentation files with what they say of their segments: names, codes, how they were made.
 
 ``.seg.nrrd`` says it in its header, segment by segment. Any other label map may have a JSON file of the same name beside
-it: ``{"segments": [{"value": 1, "name": "left atrium", "terminology": "...", "algorithm_type": "AUTOMATIC",
-"algorithm_name": "...", "algorithm_version": "...", "tracking_id": "...", "tracking_uid": "..."}]}``, where only the
-value is required; ``labels`` is accepted in place of ``segments``.
+it: ``{"segments": [{"value": 1, "name": "left atrium", "color_rgb": [0.8, 0.4, 0.3], "terminology": "...",
+"algorithm_type": "AUTOMATIC", "algorithm_name": "...", "algorithm_version": "...", "tracking_id": "...",
+"tracking_uid": "..."}]}``, where only the value is required; ``labels`` is accepted in place of ``segments``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from ..data.files import read_labels
-from ..data.naming import ending, stem
+from ..data.naming import ending
+from ..data.nrrd import read_nrrd
+from ..data.segmentation import json_beside
 from ..errors import InputError
 from .codes import Structure, parse_terminology_entry
-from .nrrd import read_nrrd
 
 _MAX_VALUES = 256
 # Tags of Slicer's segments; the first two are its own, the others are ours.
@@ -40,12 +42,14 @@ class SegmentFacts:
         name: As shown to the user, empty when the file has none.
         value: Its value in its layer.
         layer: Overlapping segments are in different layers.
+        color_rgb: 0 to 255.
     """
 
     name: str
     value: int
     layer: int = 0
     structure: Structure | None = None
+    color_rgb: tuple[int, int, int] | None = None
     algorithm_type: str | None = None
     algorithm_name: str | None = None
     algorithm_version: str | None = None
@@ -95,6 +99,13 @@ def read_label_file(path: str | Path) -> LabelFile:
 
 def _read_slicer(path: Path) -> LabelFile:
     file = read_nrrd(path)
+    if file.affine is None or abs(np.linalg.det(file.affine)) < 1e-12:
+        raise InputError(
+            f"'{path.name}' has no geometry (space directions).",
+            code="E306",
+            hint="Save the segmentation again with its reference volume.",
+            path=path,
+        )
     layers = _as_integers(file.layers, path)
     numbers = sorted(int(match.group(1)) for key in file.fields if (match := re.fullmatch(r"Segment(\d+)_ID", key)))
     segments = [_slicer_facts(file.fields, number) for number in numbers]
@@ -122,6 +133,7 @@ def _slicer_facts(fields: dict[str, str], number: int) -> SegmentFacts:
         value=int(field("LabelValue", "1")),
         layer=int(field("Layer", "0")),
         structure=parse_terminology_entry(tags.get(TAG_TERMINOLOGY, "")),
+        color_rgb=_color(field("Color", "").split()),
         algorithm_type=tags.get(TAG_ALGORITHM_TYPE, "").upper() or None,
         algorithm_name=tags.get(TAG_ALGORITHM_NAME) or None,
         algorithm_version=tags.get(TAG_ALGORITHM_VERSION) or None,
@@ -132,17 +144,20 @@ def _slicer_facts(fields: dict[str, str], number: int) -> SegmentFacts:
 
 def _beside(path: Path) -> dict[int, SegmentFacts]:
     """Facts from the JSON file beside a label map, by value."""
-    side = path.with_name(stem(path) + ".json")
+    side = json_beside(path)
     if not side.is_file():
         return {}
     try:
-        document: dict[str, Any] = json.loads(side.read_text(encoding="utf-8"))
-        entries = document.get("segments", document.get("labels", []))
+        document: Any = json.loads(side.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or not ("segments" in document or "labels" in document):
+            return {}  # such as the acquisition facts that BIDS keeps beside its images
+        entries = document.get("segments", document.get("labels"))
         facts = [
             SegmentFacts(
                 name=str(entry.get("name", "")),
                 value=int(entry["value"]),
                 structure=parse_terminology_entry(str(entry.get("terminology", ""))),
+                color_rgb=_color(entry.get("color_rgb") or []),
                 algorithm_type=entry.get("algorithm_type"),
                 algorithm_name=entry.get("algorithm_name"),
                 algorithm_version=entry.get("algorithm_version"),
@@ -159,6 +174,14 @@ def _beside(path: Path) -> dict[int, SegmentFacts]:
             path=side,
         ) from error
     return {fact.value: fact for fact in facts}
+
+
+def _color(parts: Sequence[str | float]) -> tuple[int, int, int] | None:
+    """Three numbers 0..1 as 0..255."""
+    if len(parts) != 3:
+        return None
+    red, green, blue = (round(255 * min(max(float(part), 0.0), 1.0)) for part in parts)
+    return red, green, blue
 
 
 def _as_integers(array: np.ndarray, path: Path) -> np.ndarray:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..data.nrrd import read_nrrd
 from ..errors import InputError
 from .lattice import TOLERANCE_MM, place_on_grid
-from .nrrd import read_nrrd
 
 if TYPE_CHECKING:
     from pydicom import Dataset

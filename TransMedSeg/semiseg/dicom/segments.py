@@ -108,7 +108,7 @@ def _segment(
     series_uid = str(source.headers[0].SeriesInstanceUID)
     return Segment(
         name=name,
-        structure=structure,
+        structure=structure if facts.color_rgb is None else replace(structure, color_rgb=facts.color_rgb),
         mask=mask,
         algorithm_type=algorithm_type,
         algorithm_name=options.algorithm or facts.algorithm_name or PRODUCT,
