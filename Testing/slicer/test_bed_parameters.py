@@ -8,7 +8,16 @@ import ctk
 import numpy as np
 import pytest
 import qt
-from slicer.parameterNodeWrapper import Choice, Default, Minimum, WithinRange, isParameterNodeWrapper, parameterNodeWrapper
+from slicer.parameterNodeWrapper import (
+    Choice,
+    Default,
+    FloatRange,
+    Minimum,
+    RangeBounds,
+    WithinRange,
+    isParameterNodeWrapper,
+    parameterNodeWrapper,
+)
 
 import slicer
 
@@ -172,7 +181,7 @@ def test_binding_shows_the_values(parameters, panel):
     assert panel.stepsWidget.value == 10 and panel.stepsWidget.minimum == 1
     assert panel.goalWidget.currentText == "Normal training" and panel.goalWidget.count == 3
     assert panel.deviceWidget.currentText == "cuda"
-    assert panel.titleWidget.text == "run" and panel.folderWidget.currentPath == ""
+    assert panel.titleWidget.text == "run" and panel.folderWidget.currentPath == "."
 
 
 def test_binding_follows_both_ways(parameters, panel):
@@ -215,7 +224,20 @@ def test_two_bindings_at_once(parameters):
     assert second.text == "one"
 
 
-@pytest.mark.parametrize("name, make", [("names", qt.QComboBox), ("title", qt.QCheckBox), ("title", qt.QComboBox)])
+@pytest.mark.parametrize(
+    "name, make",
+    [
+        ("names", qt.QComboBox),
+        ("title", qt.QCheckBox),
+        ("title", qt.QComboBox),
+        ("title", qt.QPlainTextEdit),
+        ("flag", qt.QSpinBox),
+        ("flag", ctk.ctkCollapsibleButton),
+        ("flag", qt.QToolButton),
+        ("volumes", slicer.qMRMLCheckableNodeComboBox),
+        ("share", ctk.ctkRangeWidget),
+    ],
+)
 def test_widget_that_cannot_show_the_type_is_refused(parameters, name, make):
     with pytest.raises(RuntimeError):
         parameters.connectParametersToGui({name: make()})
@@ -226,14 +248,39 @@ def test_unknown_parameter_is_refused(parameters):
         parameters.connectParametersToGui({"titel": qt.QLineEdit()})
 
 
-def test_collapsible_section_can_be_bound():
+def test_slider_needs_limits(node):
     @parameterNodeWrapper
-    class Folded:
-        folded: bool = True
+    class Unlimited:
+        value: float
 
-    parameters = Folded(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
-    section = ctk.ctkCollapsibleButton()
-    parameters.connectParametersToGui({"folded": section})
-    assert section.collapsed
-    section.click()
-    assert parameters.folded is False
+    with pytest.raises(RuntimeError, match="minimum and a maximum"):
+        Unlimited(node).connectParametersToGui({"value": ctk.ctkSliderWidget()})
+    box = qt.QDoubleSpinBox()
+    Unlimited(node).connectParametersToGui({"value": box})
+    assert box.minimum < -1e9 and box.maximum > 1e9
+
+
+def test_range_and_color(node):
+    @parameterNodeWrapper
+    class Shown:
+        window: Annotated[FloatRange, RangeBounds(0, 500), Default(FloatRange(10, 200))]
+        color: qt.QColor
+
+    parameters, window, color = Shown(node), ctk.ctkRangeWidget(), ctk.ctkColorPickerButton()
+    parameters.connectParametersToGui({"window": window, "color": color})
+    assert (window.minimumValue, window.maximumValue, window.maximum) == (10, 200, 500)
+    window.setValues(50, 60)
+    color.color = qt.QColor("#cb6c51")
+    assert Shown(node).window == FloatRange(50, 60) and Shown(node).color.name() == "#cb6c51"
+    with pytest.raises(ValueError):
+        parameters.window = FloatRange(0, 501)
+
+
+def test_type_of_the_parameter_decides_what_a_selector_offers(parameters):
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode")
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLModelNode"]
+    selector.setMRMLScene(slicer.mrmlScene)
+    assert selector.nodeCount() == 1
+    parameters.connectParametersToGui({"volume": selector})
+    assert selector.nodeTypes == ["vtkMRMLScalarVolumeNode"] and selector.nodeCount() == 0

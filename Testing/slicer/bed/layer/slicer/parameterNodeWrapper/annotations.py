@@ -71,6 +71,30 @@ class Exclude(Validator):
 
 
 @dataclass(frozen=True)
+class FloatRange:
+    """A type, not an annotation: an interval, shown by ctkRangeWidget."""
+
+    minimum: float
+    maximum: float
+
+    def __post_init__(self):
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+
+
+@dataclass(frozen=True)
+class RangeBounds(Validator):
+    """The limits of a FloatRange."""
+
+    minimum: float
+    maximum: float
+
+    def validate(self, value):
+        if not self.minimum <= value.minimum <= value.maximum <= self.maximum:
+            raise ValueError(f"Range must be within [{self.minimum}, {self.maximum}], found {value}")
+
+
+@dataclass(frozen=True)
 class Decimals:
     """How many decimals a spin box or slider shows."""
 

@@ -13,7 +13,7 @@ import qt
 
 import slicer
 
-from .annotations import Choice, Decimals, Maximum, Minimum, SingleStep, WithinRange, find
+from .annotations import Choice, Decimals, FloatRange, Maximum, Minimum, RangeBounds, SingleStep, WithinRange, find
 
 
 class GuiConnector:
@@ -67,20 +67,8 @@ class CheckedConnector(GuiConnector):
         self._widget.checked = value
 
 
-class CollapsibleConnector(GuiConnector):
-    """A collapsible button keeps whether its section is folded."""
-
-    changed = "contentsCollapsed(bool)"
-
-    def read(self):
-        return self._widget.collapsed
-
-    def write(self, value):
-        self._widget.collapsed = value
-
-
 class NumberConnector(GuiConnector):
-    """Spin boxes and sliders. Integers need QSpinBox or QSlider, floats QDoubleSpinBox or ctkSliderWidget."""
+    """Spin boxes and sliders."""
 
     @property
     def changed(self):
@@ -88,7 +76,7 @@ class NumberConnector(GuiConnector):
 
     def prepare(self):
         low, high = self._limits()
-        if None in (low, high) and isinstance(self._widget, (qt.QSlider, ctk.ctkSliderWidget)):
+        if None in (low, high) and type(self._widget) in (qt.QSlider, ctk.ctkSliderWidget, ctk.ctkDoubleSlider):
             raise RuntimeError("a slider needs a parameter with a minimum and a maximum")
         unlimited = 2**31 - 1 if self._kind is int else float("inf")
         self._widget.minimum = -unlimited if low is None else low
@@ -168,20 +156,52 @@ class LabelConnector(GuiConnector):
         pass
 
     def read(self):
-        return self._kind(self._widget.text)
+        return self._widget.text
 
     def write(self, value):
-        self._widget.text = str(value)
+        self._widget.text = value
+
+
+class RangeConnector(GuiConnector):
+    changed = "valuesChanged(double,double)"
+
+    def prepare(self):
+        bounds = find(self._annotations, RangeBounds)
+        if bounds is None:
+            raise RuntimeError("a range widget needs a parameter with the annotation RangeBounds")
+        self._widget.setRange(bounds.minimum, bounds.maximum)
+        if (decimals := find(self._annotations, Decimals)) is not None:
+            self._widget.decimals = decimals.value
+        if (step := find(self._annotations, SingleStep)) is not None:
+            self._widget.singleStep = step.value
+
+    def read(self):
+        return FloatRange(self._widget.minimumValue, self._widget.maximumValue)
+
+    def write(self, value):
+        self._widget.setValues(value.minimum, value.maximum)
+
+
+class ColorConnector(GuiConnector):
+    changed = "colorChanged(QColor)"
+
+    def read(self):
+        return self._widget.color
+
+    def write(self, value):
+        self._widget.color = value
 
 
 class PathConnector(GuiConnector):
+    """An empty path is shown as ".", in Slicer too: that is the text of pathlib.Path()."""
+
     changed = "currentPathChanged(QString)"
 
     def read(self):
         return self._kind(self._widget.currentPath)
 
     def write(self, value):
-        self._widget.currentPath = "" if value == self._kind() else str(value)
+        self._widget.currentPath = str(value)
 
 
 class DirectoryConnector(GuiConnector):
@@ -197,6 +217,10 @@ class DirectoryConnector(GuiConnector):
 class NodeConnector(GuiConnector):
     changed = "currentNodeChanged(vtkMRMLNode*)"
 
+    def prepare(self):
+        # The type of the parameter decides what is offered, whatever the .ui file says.
+        self._widget.nodeTypes = [self._kind.__name__]
+
     def read(self):
         return self._widget.currentNode()
 
@@ -204,7 +228,7 @@ class NodeConnector(GuiConnector):
         self._widget.setCurrentNode(value)
 
 
-class ItemNodeConnector(NodeConnector):
+class ItemNodeConnector(GuiConnector):
     """A subject hierarchy view shows the node as an item."""
 
     changed = "currentItemChanged(vtkIdType)"
@@ -229,24 +253,28 @@ def parameterNodeGuiConnector(cls):
 
 
 def _table():
-    texts, paths, numbers = (str,), pathlib.PurePath, (int, float)
+    """The pairs that Slicer's documentation lists under "Available connectors", and those added in 5.10."""
+    choices = (str, int, float, bool, enum.Enum)
     return (
         (qt.QCheckBox, bool, CheckedConnector),
+        (ctk.ctkCheckBox, bool, CheckedConnector),
         (qt.QPushButton, bool, CheckedConnector),
-        (qt.QToolButton, bool, CheckedConnector),
         (ctk.ctkCheckablePushButton, bool, CheckedConnector),
-        (ctk.ctkCollapsibleButton, bool, CollapsibleConnector),
         (qt.QSpinBox, int, NumberConnector),
         (qt.QSlider, int, NumberConnector),
         (qt.QDoubleSpinBox, float, NumberConnector),
         (ctk.ctkSliderWidget, float, NumberConnector),
-        (qt.QComboBox, (str, int, float, bool, enum.Enum), ComboBoxConnector),
-        (qt.QLineEdit, texts, TextConnector),
-        (qt.QTextEdit, texts, PlainTextConnector),
-        (qt.QPlainTextEdit, texts, PlainTextConnector),
-        (qt.QLabel, (*texts, *numbers), LabelConnector),
-        (ctk.ctkPathLineEdit, paths, PathConnector),
-        (ctk.ctkDirectoryButton, paths, DirectoryConnector),
+        (ctk.ctkDoubleSlider, float, NumberConnector),
+        (ctk.ctkDoubleSpinBox, float, NumberConnector),
+        (ctk.ctkRangeWidget, FloatRange, RangeConnector),
+        (qt.QComboBox, choices, ComboBoxConnector),
+        (ctk.ctkComboBox, choices, ComboBoxConnector),
+        (qt.QLineEdit, str, TextConnector),
+        (qt.QTextEdit, str, PlainTextConnector),
+        (qt.QLabel, str, LabelConnector),
+        (ctk.ctkPathLineEdit, pathlib.PurePath, PathConnector),
+        (ctk.ctkDirectoryButton, pathlib.PurePath, DirectoryConnector),
+        (ctk.ctkColorPickerButton, qt.QColor, ColorConnector),
         (slicer.qMRMLNodeComboBox, slicer.vtkMRMLNode, NodeConnector),
         (slicer.qMRMLSubjectHierarchyComboBox, slicer.vtkMRMLNode, ItemNodeConnector),
         (slicer.qMRMLSubjectHierarchyTreeView, slicer.vtkMRMLNode, ItemNodeConnector),
@@ -265,6 +293,8 @@ def createGuiConnector(widget, datatype):
     annotated = typing.get_origin(datatype) is typing.Annotated
     kind = typing.get_args(datatype)[0] if annotated else datatype
     for widget_class, kinds, connector in _table():
-        if type(widget) is widget_class and isinstance(kind, type) and issubclass(kind, kinds):
+        # issubclass(bool, int) holds in Python; a check mark in a spin box would not.
+        is_kind = isinstance(kind, type) and issubclass(kind, kinds) and not (kind is bool and kinds is int)
+        if type(widget) is widget_class and is_kind:
             return connector(widget, kind, typing.get_args(datatype)[1:] if annotated else ())
     raise RuntimeError(f"Unable to create GUI connector from datatype '{datatype}' to widget type '{type(widget)}'")

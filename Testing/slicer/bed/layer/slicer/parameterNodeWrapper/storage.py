@@ -9,7 +9,11 @@ import pathlib
 import typing
 from collections.abc import MutableSequence
 
+import qt
+
 import slicer
+
+from .annotations import FloatRange
 
 
 class TextStorage:
@@ -155,6 +159,15 @@ def storage_for(kind):
         return TextStorage(kind)
     if isinstance(kind, type) and issubclass(kind, pathlib.PurePath):
         return TextStorage(kind)
+    if kind is FloatRange:
+        return TextStorage(
+            FloatRange,
+            lambda value: f"{value.minimum!r} {value.maximum!r}",
+            lambda text: FloatRange(*map(float, text.split())),
+            FloatRange(0.0, 1.0),
+        )
+    if kind is qt.QColor:
+        return TextStorage(qt.QColor, lambda color: color.name())
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return TextStorage(kind, lambda one: one.name, lambda text: kind[text], default=next(iter(kind)))
     if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
