@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .data.atomic import write_text
-from .data.cache import PreparedCase, PreparedSet, delete_arrays, is_cached, source_key, write_arrays
+from .data.cache import PreparedCase, PreparedSet, delete_other_arrays, is_cached, source_key, write_arrays
 from .data.cases import Case, CaseList, find_cases
 from .data.checks import check_volume, mask_channels, mask_on_image
 from .data.differences import difference, intensity_quantiles
@@ -112,10 +112,9 @@ def prepare(options: PrepareOptions, out_dir: Path, report: Report = lambda kind
         report("state", message=message)
     for row in rows:
         report("case", id=row.id, status=row.status, reason=row.reason, code=row.code)
-        if not row.is_used:
-            delete_arrays(Path(out_dir), row.id)
     prepared = PreparedSet(Path(out_dir), tuple(rows), options.preprocessing, tuple(options.labels), tuple(messages))
     prepared.save()
+    delete_other_arrays(Path(out_dir), {row.id for row in rows if row.is_used and row.role != "held_out"})
     write_text(Path(out_dir) / "cases.csv", case_table(prepared))
     _check_enough(prepared, report)
     return prepared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,9 +189,12 @@ def write_arrays(folder: Path, case_id: str, image: np.ndarray, label: np.ndarra
         _save(label_path(folder, case_id), label.astype(np.uint8, copy=False))
 
 
-def delete_arrays(folder: Path, case_id: str) -> None:
-    image_path(folder, case_id).unlink(missing_ok=True)
-    label_path(folder, case_id).unlink(missing_ok=True)
+def delete_other_arrays(folder: Path, keep: Collection[str]) -> None:
+    """Removes arrays of cases that are no longer used, from a run before."""
+    for suffix in (".image.npy", ".label.npy"):
+        for path in Path(folder).glob(f"*{suffix}"):
+            if path.name.removesuffix(suffix) not in keep:
+                path.unlink(missing_ok=True)
 
 
 def is_cached(folder: Path, case: PreparedCase) -> bool:

@@ -1,7 +1,8 @@
 """Changing the number of voxels along an axis, half-pixel centers: the outer faces of the volume stay where they are.
 
-Each output voxel is a short weighted sum of input voxels along one axis at a time. Fewer voxels: the exact average of
-the box the new voxel covers, so that a factor of 2 is the mean of 2 x 2 x 2 and nothing aliases. More voxels: linear.
+Each output voxel is a short weighted sum of input voxels along one axis at a time. Fewer voxels: the average over the
+box the new voxel covers, so that a factor of 2 is the mean of 2 x 2 x 2 and nothing aliases; where a box ends within a
+voxel, the result is off by at most an eighth of that voxel. More voxels: linear.
 """
 
 from __future__ import annotations
