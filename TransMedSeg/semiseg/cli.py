@@ -1,4 +1,4 @@
-"""The command line: describe, new, run, train, predict, evaluate, phantom, report, export-seg."""
+"""The command line: demo, describe, new, run, train, predict, evaluate, phantom, report, export-seg."""
 
 from __future__ import annotations
 
@@ -41,6 +41,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    demo = _verb(verbs, "demo", _demo, "the whole job on phantoms or on your folder, with and without the unlabeled cases")
+    demo.add_argument("out", type=Path, help="folder for the results")
+    demo.add_argument("--length", default="demo", help="demo (about ten minutes on two CPU cores, default) or quick (three)")
+    demo.add_argument("--data", type=Path, help="your own folder instead of phantoms")
     describe = _verb(verbs, "describe", _describe, "list networks, methods and every option")
     describe.add_argument("--json", action="store_true", help="everything as JSON")
     new = _verb(verbs, "new", _new, "write a full job to edit, without running it")
@@ -101,6 +105,17 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--baseline", action="store_true", help="also train on the labels alone, to measure the gain")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help=_SET_HELP)
+
+
+def _demo(args: argparse.Namespace, terminal: Terminal) -> int:
+    from .demo import run_demo
+    from .report import write_report
+
+    _make_folder(args.out)
+    code, result = run_demo(args.out, args.length, args.data, terminal)
+    if code == ExitCode.FINISHED:
+        print(f"\n{table_of(result)}\n\nEverything is in {args.out / 'run'}; open {write_report(args.out / 'run')} in a browser.")
+    return int(code)
 
 
 def _describe(args: argparse.Namespace, _: Terminal) -> int:

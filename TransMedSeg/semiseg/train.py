@@ -30,7 +30,7 @@ from .methods.base import AbstractMethod, Task
 from .networks import NETWORKS
 from .predict import predict, read_results
 from .prepare import PrepareOptions, prepare
-from .protocol import MODEL_FILE, RESUME_FILE, RESULT_FILE, STOP_FILE, Job, write_job
+from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
 from .training.options import TrainOptions
@@ -55,6 +55,7 @@ class TrainJob:
         method: A name of ``METHODS``.
         preset: "plus" (our defaults) or "faithful" (the authors' code).
         goal: "quick", "normal" or "best"; fills in what the fields below leave open.
+        minutes: Length of the training on a CPU, where the goal's is not wanted; 0 keeps the goal's.
         network: A name of ``NETWORKS``.
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: Of everything random.
@@ -78,6 +79,7 @@ class TrainJob:
     method: str = "transmedseg"
     preset: str = "plus"
     goal: str = "normal"
+    minutes: float = 0.0
     network: str = "vnet"
     device: str = "auto"
     seed: int = 0
@@ -162,7 +164,7 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
     method = load_method(job.method)
     preset = method.presets[job.preset]
     plan = None
-    if not job.prepared and not {"spacing_mm"} & job.preprocessing.keys() or not job.training:
+    if "patch_size" not in job.training:  # a resolved job needs no plan
         shape, spacing = _typical_grid(job)
         plan = make_plan(job.goal, device, shape, spacing)
     network_type = NETWORKS[job.network].options
@@ -170,7 +172,12 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
     planned = {key: value for key, value in (plan.network_options if plan else {}).items() if key in known}
     from_preset = {key: value for key, value in preset.network.items() if key in known}
     network_options = {**planned, **from_preset, **job.network_options}
-    training = {**(plan.training if plan and not job.training else {}), **preset.training, **job.training}
+    training = {**(plan.training if plan else {}), **preset.training}
+    if job.minutes > 0 and "minutes" in training:
+        training["minutes"] = job.minutes
+    if "iterations" in job.training:
+        training.pop("minutes", None)  # a stated number of steps beats a planned length
+    training.update(job.training)
     preprocessing = dict(job.preprocessing)
     if plan is not None and plan.spacing_mm is not None:
         preprocessing.setdefault("spacing_mm", plan.spacing_mm)
@@ -306,20 +313,30 @@ def _baseline(
     if world.is_main:
         folder.mkdir(exist_ok=True)
     wait_for_all()
-    job = resolved.job
-    training = {k: v for k, v in job.training.items()}
-    steps_s = _equal_budget(resolved, prepared, device)
-    training["iterations"] = max(20, round(training["iterations"] * steps_s))
-    network = {k: v for k, v in job.network_options.items() if k != "bottleneck_graph"}
-    plain = replace(
-        job, method="supervised", method_options={}, training=training, network_options=network, baseline=False, prepared=str(prepared.folder.resolve())
-    )
-    other = resolve(plain, device)
-    if world.is_main:
-        write_job(folder, Job("train", asdict(other.job)))
+    if any_rank((folder / JOB_FILE).exists()):
+        other = resolve(TrainJob(**read_job(folder).options), device)  # begun before: its length is settled
+    else:
+        other = resolve(_baseline_job(resolved, prepared, device), device)
+        if world.is_main:
+            write_job(folder, Job("train", asdict(other.job)))
+    wait_for_all()
     if any_rank((run_dir / STOP_FILE).exists()):
         return {"stopped_at": 0}
     return _train_one(other, prepared, folder, device, report, world)
+
+
+def _baseline_job(resolved: Resolved, prepared: PreparedSet, device: torch.device) -> TrainJob:
+    job = resolved.job
+    steps = _equal_budget(resolved, prepared, device) if job.minutes > 0 or device.type == "cpu" else 1.0
+    training = {**job.training, "iterations": max(20, round(job.training["iterations"] * steps))}
+    return replace(
+        job,
+        method="supervised",
+        method_options={},
+        training=training,
+        baseline=False,
+        prepared=str(prepared.folder.resolve()),
+    )
 
 
 def _equal_budget(resolved: Resolved, prepared: PreparedSet, device: torch.device) -> float:

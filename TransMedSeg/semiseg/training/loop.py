@@ -28,7 +28,7 @@ class Outcome:
     Attributes:
         iteration: Steps taken.
         is_complete: False when it was asked to stop before its end.
-        seconds: Spent in steps in this process, validation and saving apart.
+        seconds: Spent in steps since iteration 0, validation and saving apart.
         peak_memory_gb: Of the GPU; 0 on a CPU.
     """
 
@@ -76,6 +76,7 @@ class Fit:
         self.optimizer = make_optimizer(method, options)
         self.stages = _stage_ends(method.stages, options.iterations)
         self.step_scale, self.setbacks, self.iteration, self.started_stage = 1.0, 0, 0, ""
+        self.clock = _Clock(options.iterations)
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
         self._good: dict[str, Any] = {}
         self._losses: dict[str, torch.Tensor] = {}
@@ -93,7 +94,8 @@ class Fit:
             self._restore(read_state(self.state_path, self.identity, self.device))
         self.method.train()
         self._good = self._state()
-        clock = _Clock(self.options.iterations, self.iteration)
+        clock = self.clock
+        clock.start_at(self.iteration)
         last_save = time.monotonic()
         while self.iteration < self.options.iterations:
             if any_rank(self.should_stop()):
@@ -206,6 +208,7 @@ class Fit:
             "started_stage": self.started_stage,
             "step_scale": self.step_scale,
             "setbacks": self.setbacks,
+            "seconds": self.clock.seconds,
             "method": {name: value.detach().clone() for name, value in self.method.state_dict().items()},
             "optimizer": _cloned(self.optimizer.state_dict()),
             "random": torch.get_rng_state(),  # dropout is the only user of the global generator
@@ -219,6 +222,7 @@ class Fit:
         self.optimizer.load_state_dict(_cloned(state["optimizer"]))
         self.iteration, self.started_stage = state["iteration"], state["started_stage"]
         self.step_scale, self.setbacks = state["step_scale"], state["setbacks"]
+        self.clock.seconds = max(self.clock.seconds, state["seconds"])  # a setback does not give time back
         torch.set_rng_state(state["random"].cpu())
         if self.device.type == "cuda" and "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
@@ -235,10 +239,13 @@ class Fit:
 class _Clock:
     """Time spent in steps, and the rate over the recent ones."""
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int) -> None:
         self.total, self.seconds = total, 0.0
-        self._started = 0.0
-        self._mark_s, self._mark_done = 0.0, done
+        self._started, self._mark_s, self._mark_done = 0.0, 0.0, 0
+
+    def start_at(self, done: int) -> None:
+        """Rates count from here."""
+        self._mark_s, self._mark_done = self.seconds, done
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
