@@ -258,3 +258,16 @@ def test_settings_outlive_the_process_where_a_home_is_given(tmp_path):
     outputs = [subprocess.run(command, capture_output=True, text=True, timeout=120) for _ in range(2)]
     assert [one.returncode for one in outputs] == [0, 0], outputs[0].stderr
     assert "before None" in outputs[0].stdout and "before /runs/1" in outputs[1].stdout
+
+
+def test_versions_and_extensions_can_be_played():
+    assert (slicer.app.majorVersion, slicer.app.minorVersion) == (5, 13)
+    slicer.app.playVersion(5, 8)
+    assert slicer.app.applicationVersion == "5.8.0"
+    slicer.app.playVersion(5, 13)
+    model = slicer.app.extensionsManagerModel()
+    assert not model.isExtensionInstalled("PyTorch")
+    assert model.installExtensionFromServer("PyTorch") and model.isExtensionInstalled("PyTorch")
+    model.play(installed=[], reachable=False)
+    assert not model.installExtensionFromServer("PyTorch") and not model.isExtensionInstalled("PyTorch")
+    model.play()

@@ -132,3 +132,34 @@ def test_install_in_the_background(packages):
     boot.process_events(1, until=lambda: codes)
     assert codes == [0] and not packages.isPipInstallInProgress()
     assert packages.calls == [("pip_install", ["a", "b"])]
+
+
+def test_python_launcher_runs_python():
+    import shutil
+
+    path = shutil.which("PythonSlicer")
+    assert path.startswith(slicer.app.slicerHome)
+    process, ended = qt.QProcess(), []
+    process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: ended.append(code))
+    process.start(path, ["-c", "import sys; sys.exit(7)"])
+    assert boot.process_events(20, until=lambda: ended) and ended == [7]
+
+
+def test_killing_the_launcher_leaves_python_alive(tmp_path):
+    import shutil
+
+    mark = tmp_path / "pid.txt"
+    process = qt.QProcess()
+    code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(30)"
+    process.start(shutil.which("PythonSlicer"), ["-c", code])
+    assert boot.process_events(20, until=lambda: mark.exists() and mark.read_text())
+    process.kill()
+    assert process.waitForFinished(5000)
+    pid = int(mark.read_text())
+    os.kill(pid, 0)
+    os.kill(pid, 9)
+
+
+def test_standard_paths_lie_in_the_bed():
+    path = qt.QStandardPaths.writableLocation(qt.QStandardPaths.AppDataLocation)
+    assert path.startswith(slicer.app.defaultScenePath)

@@ -1,5 +1,6 @@
 """Stand-in for qSlicerApplication, the object `slicer.app`."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from PySide6.QtCore import Signal
 
 import slicer
 
-from . import ctk
+from . import ctk, python_launcher
+from .extensions import qSlicerExtensionsManagerModel
 from .io_manager import CoreIOManager
 from .modules import ModuleManager
 from .pythonqt.wrapped import stand_in
@@ -33,6 +35,8 @@ class qSlicerApplication(QtWidgets.QApplication):
     _temporary = None
     _modules = None
     _io = None
+    _extensions = None
+    _version = (5, 13)
     _logic = None
     _testing = True
     _options = None
@@ -40,7 +44,7 @@ class qSlicerApplication(QtWidgets.QApplication):
     _developer = False
     _paused = 0
 
-    def __init__(self, testing=True, developer=False, home=None):
+    def __init__(self, testing=True, developer=False, home=None, python=None):
         QtWidgets.QApplication.__init__(self, ["Slicer"])
         self._temporary = None if home else tempfile.TemporaryDirectory(prefix="slicer-bed-")
         self._folder = Path(home or self._temporary.name)
@@ -49,27 +53,32 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._options = CommandOptions()
         self._modules = ModuleManager()
         self._io = CoreIOManager()
+        self._extensions = qSlicerExtensionsManagerModel()
         self._language = {}
         # Before the first QSettings object: the user's own settings stay untouched.
         QtCore.QCoreApplication.setOrganizationName("slicer-bed")
         QtCore.QCoreApplication.setApplicationName("Slicer")
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
         QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(self._folder))
-        for name in ("temporary", "cache", "home", "extensions"):
+        for name in ("temporary", "cache", "home", "extensions", "data", "config"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+        # Where QStandardPaths points, for this process and its children.
+        os.environ["XDG_DATA_HOME"] = self._subfolder("data")
+        os.environ["XDG_CONFIG_HOME"] = self._subfolder("config")
+        python_launcher.install(self._subfolder("home/bin"), python)
         QtCore.QSettings().setValue("Developer/DeveloperMode", "true" if developer else "false")
 
     # Version and place
 
-    majorVersion = property(lambda self: 5)
-    minorVersion = property(lambda self: 13)
-    applicationVersion = property(lambda self: "5.13.0")
-    mainApplicationVersion = property(lambda self: "5.13.0")
+    majorVersion = property(lambda self: self._version[0])
+    minorVersion = property(lambda self: self._version[1])
+    applicationVersion = property(lambda self: "{}.{}.0".format(*self._version))
+    mainApplicationVersion = applicationVersion
     applicationName = property(lambda self: "Slicer")
     mainApplicationName = property(lambda self: "Slicer")
     revision = property(lambda self: "test-bed")
     repositoryRevision = property(lambda self: "test-bed")
-    os = property(lambda self: "linux")
+    os = property(lambda self: "linux")  # noqa: A003
     arch = property(lambda self: "amd64")
     platform = property(lambda self: "linux-amd64")
     intDir = property(lambda self: "")
@@ -84,6 +93,10 @@ class qSlicerApplication(QtWidgets.QApplication):
     defaultScenePath = property(lambda self: str(self._folder))
     slicerUserSettingsFilePath = property(lambda self: QtCore.QSettings().fileName())
     developerModeEnabled = property(lambda self: self._developer)
+
+    def playVersion(self, major, minor):
+        """For tests: what the application says its version is. Nothing else changes."""
+        self._version = (major, minor)
 
     def isInstalled(self):
         return True
@@ -118,7 +131,7 @@ class qSlicerApplication(QtWidgets.QApplication):
         return None
 
     def extensionsManagerModel(self):
-        return None
+        return self._extensions
 
     def userSettings(self):
         return QtCore.QSettings()

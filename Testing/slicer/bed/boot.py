@@ -24,7 +24,7 @@ _kept = []
 """C++ objects that the scene uses but does not own."""
 
 
-def start(layer=None, testing=True, developer=False, terminologies=None, home=None):
+def start(layer=None, testing=True, developer=False, terminologies=None, home=None, python=None):
     """Makes `slicer`, `qt` and `ctk` importable, with an empty scene.
 
     Args:
@@ -34,6 +34,7 @@ def start(layer=None, testing=True, developer=False, terminologies=None, home=No
         terminologies: folder of terminology files to offer at start.
         home: folder for settings and temporary files. A second process started with the same folder finds them again,
             as a restarted Slicer does. By default a new folder that is removed at the end.
+        python: what PythonSlicer starts, see python_launcher.py.
 
     Returns:
         slicer.app
@@ -54,7 +55,7 @@ def start(layer=None, testing=True, developer=False, terminologies=None, home=No
         if name.startswith("q"):
             setattr(slicer, name, cls)
     _name_the_kits(slicer)
-    _start_application(slicer, testing, developer, terminologies, home)
+    _start_application(slicer, testing, developer, terminologies, home, python)
     _import_layer(slicer, Path(layer or OUR_LAYER))
     from . import dialogs, errors
 
@@ -84,12 +85,12 @@ def _name_the_kits(slicer):
     sys.modules[widgets.__name__] = widgets
 
 
-def _start_application(slicer, testing, developer, terminologies, home):
+def _start_application(slicer, testing, developer, terminologies, home, python):
     from . import application, dicom_database, hierarchy, io_manager, logics, modules
 
     slicer.qSlicerApplication = application.qSlicerApplication
     slicer.qSlicerScriptedLoadableModule = modules.qSlicerScriptedLoadableModule
-    slicer.app = application.qSlicerApplication(testing, developer, home)
+    slicer.app = application.qSlicerApplication(testing, developer, home, python)
     slicer.mrmlScene = _make_scene(slicer)
     logic = logics.make_application_logic(slicer.mrmlScene)
     slicer.app._logic = logic
