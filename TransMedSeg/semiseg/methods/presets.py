@@ -22,7 +22,7 @@ PLUS = Preset(
         "optimizer": "adamw",
         "learning_rate": 2e-3,
         "weight_decay": 1e-2,
-        "schedule": "cosine",
+        "schedule": "stage_cosine",
         "gradient_clip": 5.0,
     },
     network={"norm": "instance", "dropout": 0.0},

@@ -31,6 +31,9 @@ def learning_rate(options: TrainOptions, progress: Progress, stages: tuple[Stage
     rate = options.learning_rate
     if progress.iteration < options.warmup_iterations:
         rate *= (progress.iteration + 1) / options.warmup_iterations
+    if options.schedule == "stage_cosine":
+        start = 1.0 if progress.stage == stages[0].name else 0.5
+        return rate * start * 0.5 * (1 + math.cos(math.pi * progress.fraction))
     if options.schedule == "cosine":
         return rate * 0.5 * (1 + math.cos(math.pi * progress.overall))
     if options.schedule == "poly":
