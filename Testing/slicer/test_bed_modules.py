@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bed import boot, dialogs
-
 import slicer
+from bed import boot, dialogs
 
 SAMPLE = Path(__file__).parent / "sample"
 

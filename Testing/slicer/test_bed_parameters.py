@@ -8,6 +8,7 @@ import ctk
 import numpy as np
 import pytest
 import qt
+import slicer
 from slicer.parameterNodeWrapper import (
     Choice,
     Default,
@@ -18,8 +19,6 @@ from slicer.parameterNodeWrapper import (
     isParameterNodeWrapper,
     parameterNodeWrapper,
 )
-
-import slicer
 
 
 class Goal(enum.Enum):

@@ -6,10 +6,9 @@ import time
 
 import pytest
 import qt
+import slicer
 from bed import boot, dialogs
 from slicer import packaging
-
-import slicer
 
 
 def test_process_writes_and_ends():
@@ -79,7 +78,10 @@ def test_timer_and_time_limit():
 def test_console_process_of_slicer_util_does_not_block():
     lines, codes = [], []
     process = slicer.util.launchConsoleProcess(
-        [sys.executable, "-c", "print(1); print(2)"], blocking=False, logCallback=lines.append, completedCallback=codes.append
+        [sys.executable, "-c", "print(1); print(2)"],
+        blocking=False,
+        logCallback=lines.append,
+        completedCallback=codes.append,
     )
     assert boot.process_events(20, until=lambda: codes)
     process.stdout.close()  # slicer.util leaves it open

@@ -2,10 +2,9 @@
 
 import pytest
 import qt
+import slicer
 from bed import errors
 from bed.pythonqt.ui_loader import UnknownWidgetClass
-
-import slicer
 
 
 def test_properties_are_attributes():
@@ -51,7 +50,7 @@ def test_unknown_attribute_of_a_value_cannot_be_assigned(make):
 @pytest.mark.parametrize("make", [qt.QPushButton, qt.QVBoxLayout, lambda: slicer.qMRMLNodeComboBox()])
 def test_unknown_attribute_cannot_be_read(make):
     with pytest.raises(AttributeError, match="has no attribute named 'txt'"):
-        make().txt
+        make().txt  # noqa: B018
 
 
 def test_every_stand_in_refuses_unknown_attributes():
@@ -219,10 +218,14 @@ def test_ui_file_with_unknown_widget_class_is_refused(tmp_path):
 def test_ui_file_with_unknown_connection_is_refused(tmp_path):
     body = '<layout class="QVBoxLayout"><item><widget class="QPushButton" name="b"/></item></layout>'
     path = _write_ui(tmp_path / "x.ui", body)
-    text = (tmp_path / "x.ui").read_text().replace(
-        "</ui>",
-        "<connections><connection><sender>b</sender><signal>clickd()</signal>"
-        "<receiver>X</receiver><slot>hide()</slot></connection></connections></ui>",
+    text = (
+        (tmp_path / "x.ui")
+        .read_text()
+        .replace(
+            "</ui>",
+            "<connections><connection><sender>b</sender><signal>clickd()</signal>"
+            "<receiver>X</receiver><slot>hide()</slot></connection></connections></ui>",
+        )
     )
     (tmp_path / "x.ui").write_text(text)
     with pytest.raises(ValueError, match="has no signal"):

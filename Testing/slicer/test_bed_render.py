@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import qt
-from bed import render
-
 import slicer
+from bed import render
 
 GRAY, RED, GREEN = (90, 90, 90), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 
@@ -75,7 +74,9 @@ def test_orientations_have_the_right_proportions(scene, orientation):
 def test_scalar_overlay_is_blended(scene):
     volume, node = scene
     node.GetDisplayNode().SetVisibility(False)
-    overlay = slicer.util.addVolumeFromArray(np.ones((20, 40, 40), np.float32), np.diag([-1.0, -1.0, 2.0, 1.0]), name="U")
+    overlay = slicer.util.addVolumeFromArray(
+        np.ones((20, 40, 40), np.float32), np.diag([-1.0, -1.0, 2.0, 1.0]), name="U"
+    )
     overlay.CreateDefaultDisplayNodes()
     display = overlay.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGreen")

@@ -31,7 +31,8 @@ def small_suite(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "minimum, arguments, code", [(1, ["."], 0), (2, ["."], 1), (2, [], 1), (2, ["-k", "runs"], 0), (2, ["test_x.py"], 0)]
+    "minimum, arguments, code",
+    [(1, ["."], 0), (2, ["."], 1), (2, [], 1), (2, ["-k", "runs"], 0), (2, ["test_x.py"], 0)],
 )
 def test_full_run_with_too_few_tests_fails(small_suite, minimum, arguments, code):
     (small_suite / "minimum_tests.txt").write_text(str(minimum))

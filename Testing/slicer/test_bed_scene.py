@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from bed import errors
-
 import slicer
+from bed import errors
 
 ATRIUM = (
     "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~"
@@ -14,7 +13,9 @@ ATRIUM = (
 )
 # An oblique grid: rotated about the z axis, with unequal spacing and another handedness than the default.
 COSINE, SINE = np.cos(0.3), np.sin(0.3)
-OBLIQUE = np.array([[-0.8 * COSINE, 1.1 * SINE, 0, 10], [-0.8 * SINE, -1.1 * COSINE, 0, -20], [0, 0, 2.5, 30], [0, 0, 0, 1]])
+OBLIQUE = np.array(
+    [[-0.8 * COSINE, 1.1 * SINE, 0, 10], [-0.8 * SINE, -1.1 * COSINE, 0, -20], [0, 0, 2.5, 30], [0, 0, 0, 1]]
+)
 
 
 def _volume(name="V", matrix=OBLIQUE):
@@ -162,7 +163,9 @@ def test_segmentation_goes_under_the_study_of_its_volume():
     study = hierarchy.CreateStudyItem(patient, "Study")
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
     node = _segmentation(volume, _mask())
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume)))
+    hierarchy.SetItemParent(
+        hierarchy.GetItemByDataNode(node), hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume))
+    )
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 

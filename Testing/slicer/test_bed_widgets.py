@@ -4,9 +4,8 @@ import ctk
 import numpy as np
 import pytest
 import qt
-from bed import boot, dialogs, user
-
 import slicer
+from bed import boot, dialogs, user
 
 
 def _volume(name="V"):

@@ -4,10 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import slicer
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Signal
-
-import slicer
 
 from . import ctk, python_launcher
 from .extensions import qSlicerExtensionsManagerModel

@@ -51,4 +51,3 @@ def _add(scene, node):
     hierarchy = scene.GetSubjectHierarchyNode()
     if not hierarchy.GetItemByDataNode(node):
         hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-

@@ -8,11 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
+import slicer
 import vtk
 from PySide6 import QtCore
 from PySide6.QtCore import Signal
-
-import slicer
 
 from .pythonqt.wrapped import stand_in
 

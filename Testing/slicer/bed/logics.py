@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import vtk
-
 import slicer
+import vtk
 
 from .colors import write_color_files
 from .modules import qSlicerAbstractCoreModule

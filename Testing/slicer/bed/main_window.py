@@ -3,10 +3,9 @@
 Slicer started with --no-main-window has none, and so has the bed until `open_main_window()` is called.
 """
 
+import slicer
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
-
-import slicer
 
 from .pythonqt.wrapped import stand_in
 

@@ -4,10 +4,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Signal
-
-import slicer
 
 from .pythonqt.wrapped import stand_in
 

@@ -13,10 +13,9 @@ Images are arrays [row, column, RGB] of uint8.
 from contextlib import contextmanager
 
 import numpy as np
+import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
-
-import slicer
 
 from . import views
 
@@ -150,7 +149,9 @@ def tile(rows, gap=2, color=0):
     """Puts pictures together; `rows` is a list of lists of pictures. Smaller ones are padded below and right."""
     heights = [max(picture.shape[0] for picture in row) for row in rows]
     widths = [max(row[i].shape[1] for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    whole = np.full((sum(heights) + gap * (len(heights) - 1), sum(widths) + gap * (len(widths) - 1), 3), color, np.uint8)
+    whole = np.full(
+        (sum(heights) + gap * (len(heights) - 1), sum(widths) + gap * (len(widths) - 1), 3), color, np.uint8
+    )
     top = 0
     for row, height in zip(rows, heights):
         left = 0

@@ -1,9 +1,8 @@
 """Stand-in for sitkUtils: volumes between MRML and SimpleITK, with their geometry (RAS there, LPS here)."""
 
 import numpy as np
-import vtk
-
 import slicer
+import vtk
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

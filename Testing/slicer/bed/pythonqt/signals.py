@@ -82,8 +82,10 @@ def _is_python_signal(sender, name):
     """True for a signal that a Python class outside the bed declares; its C++ spelling cannot be checked."""
     for base in type(sender).__mro__:
         if name in base.__dict__:
-            return isinstance(base.__dict__[name], QtCore.Signal) and not hasattr(base, "_cpp_signatures") and (
-                not base.__module__.startswith("PySide6")
+            return (
+                isinstance(base.__dict__[name], QtCore.Signal)
+                and not hasattr(base, "_cpp_signatures")
+                and (not base.__module__.startswith("PySide6"))
             )
     return False
 

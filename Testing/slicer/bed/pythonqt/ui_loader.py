@@ -56,8 +56,10 @@ class QUiLoader(QtUiTools.QUiLoader):
 
 
 def _make_connection(root, sender_name, signal, receiver_name, slot):
-    sender, receiver = (root if root.objectName == name else root.findChild(QtCore.QObject, name)
-                        for name in (sender_name, receiver_name))
+    sender, receiver = (
+        root if root.objectName == name else root.findChild(QtCore.QObject, name)
+        for name in (sender_name, receiver_name)
+    )
     for obj, name in ((sender, sender_name), (receiver, receiver_name)):
         if obj is None:
             raise ValueError(f"the .ui file connects an object named {name}, which does not exist")

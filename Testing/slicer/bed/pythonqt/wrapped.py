@@ -30,8 +30,8 @@ def stand_in(*signatures):
     """Class decorator: this Python class stands for a C++ class of the same name.
 
     Args:
-        signatures: the C++ signatures of the signals the class adds, such as "currentNodeChanged(vtkMRMLNode*)". PySide6
-            cannot know them, and `connect()` refuses any other spelling, as Qt does.
+        signatures: the C++ signatures of the signals the class adds, such as "currentNodeChanged(vtkMRMLNode*)".
+            PySide6 cannot know them, and `connect()` refuses any other spelling, as Qt does.
     """
 
     def register(cls):

@@ -6,11 +6,10 @@ shows the same curves: lines, points and bars, axes with titles, a grid and a le
 
 import math
 
+import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Qt, Signal
-
-import slicer
 
 from ..pythonqt.wrapped import stand_in
 from .mrml import MrmlView
@@ -129,7 +128,9 @@ class _Chart:
     def at(self, x, y):
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
-        return QtCore.QPointF(self.area.left() + across * self.area.width(), self.area.bottom() - up * self.area.height())
+        return QtCore.QPointF(
+            self.area.left() + across * self.area.width(), self.area.bottom() - up * self.area.height()
+        )
 
     def draw_axes(self, painter):
         node, area = self.node, self.area

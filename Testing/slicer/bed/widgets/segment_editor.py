@@ -5,10 +5,9 @@ segments, and has the real undo history (vtkSegmentationHistory), which is what 
 voxels themselves.
 """
 
+import slicer
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
-
-import slicer
 
 from ..pythonqt.wrapped import stand_in
 from .kept import kept

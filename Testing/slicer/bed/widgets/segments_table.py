@@ -1,10 +1,9 @@
 """qMRMLSegmentsTableView: the list of segments, with color, visibility, name and status."""
 
+import slicer
 import vtk
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
-
-import slicer
 
 from ..pythonqt.wrapped import stand_in
 from .kept import kept

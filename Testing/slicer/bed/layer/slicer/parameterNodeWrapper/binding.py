@@ -10,7 +10,6 @@ import typing
 
 import ctk
 import qt
-
 import slicer
 
 from .annotations import Choice, Decimals, FloatRange, Maximum, Minimum, RangeBounds, SingleStep, WithinRange, find

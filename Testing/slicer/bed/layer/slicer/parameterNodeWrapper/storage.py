@@ -10,7 +10,6 @@ import typing
 from collections.abc import MutableSequence
 
 import qt
-
 import slicer
 
 from .annotations import FloatRange

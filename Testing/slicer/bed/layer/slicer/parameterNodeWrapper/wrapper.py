@@ -5,8 +5,6 @@ import typing
 import qt
 import vtk
 
-import slicer
-
 from .annotations import Decimals, Default, SingleStep, Validator, find
 from .binding import GuiConnector, createGuiConnector
 from .storage import storage_for
