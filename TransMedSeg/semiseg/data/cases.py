@@ -97,7 +97,7 @@ def find_cases(
     """
     if len(labeled) == 1 and not unlabeled and not held_out and Path(labeled[0]).is_dir():
         return find_cohort(Path(labeled[0]), num_labeled)
-    return _told_apart(_sorted_cases(labeled, unlabeled, held_out, num_labeled))
+    return _sorted_cases(labeled, unlabeled, held_out, num_labeled)
 
 
 def find_cohort(folder: Path, num_labeled: int | None = None, num_held_out: int | None = None) -> CaseList:
@@ -132,21 +132,19 @@ def find_cohort(folder: Path, num_labeled: int | None = None, num_held_out: int 
     }
     if roles["labeled"]:
         found = _sorted_cases(roles["labeled"], roles["unlabeled"], roles["held_out"], num_labeled)
-        return _told_apart(replace(found, notes=("The subfolders name the roles.", *found.notes)))
-    return _told_apart(_mixed_cohort(folder, num_labeled, num_held_out))
+        return replace(found, notes=("The subfolders name the roles.", *found.notes))
+    return _mixed_cohort(folder, num_labeled, num_held_out)
 
 
-def _told_apart(found: CaseList) -> CaseList:
+def _tell_apart(parts: Sequence[_Found], notes: list[str]) -> None:
     """Gives every DICOM series a patient of its own where de-identification gave all of them one Patient ID."""
-    series = [case for case in (*found.labeled, *found.unlabeled, *found.held_out) if case.image.is_dir()]
+    series = [case for part in parts for case in (*part.with_mask, *part.without_mask) if case.image.is_dir()]
     if len(series) < 3 or len({case.patient for case in series}) > 1:
-        return found
-    parts = [
-        tuple(replace(case, patient=case.id) if case.image.is_dir() else case for case in part)
-        for part in (found.labeled, found.unlabeled, found.held_out)
-    ]
-    note = f"All {len(series)} DICOM series have the Patient ID '{series[0].patient}'; each is taken as a patient."
-    return replace(found, labeled=parts[0], unlabeled=parts[1], held_out=parts[2], notes=(*found.notes, note))
+        return
+    notes.append(f"All {len(series)} DICOM series have Patient ID '{series[0].patient}'; each is taken as a patient.")
+    for part in parts:
+        for cases in (part.with_mask, part.without_mask):
+            cases[:] = [replace(case, patient=case.id) if case.image.is_dir() else case for case in cases]
 
 
 def _sorted_cases(
@@ -157,7 +155,8 @@ def _sorted_cases(
         _collect(paths, role, taken)
         for paths, role in ((labeled, "labeled"), (held_out, "held_out"), (unlabeled, "unlabeled"))
     )
-    notes = []
+    notes: list[str] = []
+    _tell_apart((masked, scored, free), notes)
     if free.with_mask:
         notes.append(f"{len(free.with_mask)} masks among the unlabeled volumes are left aside.")
     chosen, rest = _first(masked.with_mask, num_labeled, notes)
@@ -227,6 +226,7 @@ def _mixed_cohort(folder: Path, num_labeled: int | None, num_held_out: int | Non
             hint="Choose the folder that holds them, or one above it.",
         )
     notes = ["Images with a mask are labeled, images without are unlabeled."]
+    _tell_apart((found,), notes)
     held_out = [case for case in found.with_mask if case.id in found.test_ids]
     labeled = [case for case in found.with_mask if case.id not in found.test_ids]
     if not held_out:
