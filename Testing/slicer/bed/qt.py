@@ -5,6 +5,7 @@ from .pythonqt import emulate
 emulate()
 
 from .pythonqt.extras import BoolResult  # noqa: E402, F401
+from .pythonqt.ui_loader import QUiLoader  # noqa: E402, F401
 from .pythonqt.wrapped import MODULES  # noqa: E402
 
 for _module in MODULES:
