@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from .geometry import Geometry
 from .orientation import Orientation
-from .resample import resample, resample_labels, taps, weigh
+from .resample import likeliest, resample, resample_labels, taps, weigh
 from .volume import Volume
 
 _MAX_SAMPLES = 4_000_000  # percentiles of more voxels than this are taken from evenly spaced ones
@@ -93,20 +93,26 @@ class Preprocessing:
         return self.normalize(restore.forward(volume.array)), restore
 
     def normalize(self, array: np.ndarray) -> np.ndarray:
-        """Intensities of a turned and resampled array, in place where possible."""
+        """Intensities of a turned and resampled float32 array; changes the array."""
         if self.intensity == "none":
             return array
         if self.intensity == "window":
             assert self.window is not None
             low, high = self.window
-            return (np.clip(array, low, high) - np.float32(low)) / np.float32(high - low)
+            np.clip(array, np.float32(low), np.float32(high), out=array)
+            array -= np.float32(low)
+            array /= np.float32(high - low)
+            return array
         flat = array.ravel()
         low, high = np.percentile(flat[:: 1 + flat.size // _MAX_SAMPLES], self.clip_percentiles)
-        array = np.clip(array, np.float32(low), np.float32(high))
-        mean, deviation = array.mean(dtype=np.float64), array.std(dtype=np.float64)
-        if deviation <= 0:
+        np.clip(array, np.float32(low), np.float32(high), out=array)
+        array -= np.float32(array.mean(dtype=np.float64))
+        # Slice by slice: squares in double precision of a whole volume would take twice its memory.
+        variance = sum(float(np.square(part, dtype=np.float64).sum()) for part in array) / array.size
+        if variance <= 0:
             raise InputError("The volume contains no usable values: almost all voxels are equal.", code="E309")
-        return ((array - np.float32(mean)) / np.float32(deviation)).astype(np.float32, copy=False)
+        array /= np.float32(np.sqrt(variance))
+        return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +172,7 @@ class Restore:
             # Rows first: then the slab alone is brought to full size.
             part = weigh(tensor, 1, index[rows], weight[rows]) if shape[0] != self.shape[0] else tensor[:, rows]
             part = resample(part, (part.shape[1], *shape[1:]))
-            labels[rows] = part.argmax(dim=0).to(torch.uint8).cpu().numpy()
+            labels[rows] = likeliest(part).cpu().numpy()
         return np.ascontiguousarray(self.turn.undo(labels))
 
     def to_json(self) -> dict[str, Any]:

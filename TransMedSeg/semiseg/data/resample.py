@@ -17,9 +17,27 @@ def resample(array: Tensor, shape: tuple[int, int, int]) -> Tensor:
     lead = array.ndim - 3
     sizes = tuple(array.shape[lead:])
     for axis in sorted(range(3), key=lambda axis: shape[axis] / sizes[axis]):  # shrink first: less to compute
-        if shape[axis] != sizes[axis]:
+        if shape[axis] < sizes[axis] or (axis == 0 and shape[axis] > sizes[axis]):
             array = weigh(array, lead + axis, *taps(sizes[axis], shape[axis]))
-    return array
+    if tuple(array.shape[-2:]) == tuple(shape[1:]):
+        return array
+    # Rows and columns grow by the same rule within torch, which is many times faster along the innermost axis.
+    planes = array.reshape(1, -1, *array.shape[-2:])
+    planes = torch.nn.functional.interpolate(planes, tuple(shape[1:]), mode="bilinear", align_corners=False)
+    return planes.reshape(*array.shape[:-2], *shape[1:])
+
+
+def likeliest(scores: Tensor) -> Tensor:
+    """(class, ...) to the uint8 index of the highest score, the lowest of equal ones.
+
+    ``argmax`` over the outermost axis takes a hundred times longer on a CPU.
+    """
+    best = scores[0]
+    labels = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for index in range(1, len(scores)):
+        labels.masked_fill_(scores[index] > best, index)
+        best = torch.maximum(best, scores[index])
+    return labels
 
 
 def taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]:
