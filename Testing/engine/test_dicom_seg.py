@@ -53,13 +53,13 @@ def _one(mask: np.ndarray = CHAMBER, **extra) -> list[tuple[np.ndarray, dict]]:
     return [(mask, masks.left_atrium(**extra))]
 
 
-def _rough(folder: Path) -> Path:
-    """Positions with two decimals, cosines with four, as some archives keep them."""
+def _rough(folder: Path, decimals: int = 6) -> Path:
+    """Positions with two decimals and cosines with few, as some archives keep them."""
     builder = synthetic.SeriesBuilder(folder)
     datasets = builder.datasets()
     for index, ds in enumerate(datasets):
         ds.ImagePositionPatient = [f"{mm:.2f}" for mm in builder.position_mm(index)]
-        ds.ImageOrientationPatient = [f"{float(c):.4f}" for c in ds.ImageOrientationPatient]
+        ds.ImageOrientationPatient = [f"{float(c):.{decimals}f}" for c in ds.ImageOrientationPatient]
     return builder.write(datasets)
 
 
@@ -383,6 +383,13 @@ def test_overlong_label_is_cut_to_64_characters(base, tmp_path):
     label = pydicom.dcmread(export_seg(base[0], path, tmp_path / "o.dcm").path).SegmentSequence[0].SegmentLabel
     assert len(label) == 64
     assert "\\" not in label
+
+
+def test_cosines_of_four_decimals_are_good_enough(tmp_path):
+    folder = _rough(tmp_path / "s", decimals=4)
+    affine = open_series(folder).geometry.affine
+    path = masks.write_seg_nrrd(tmp_path / "m.seg.nrrd", [CHAMBER], affine, [masks.left_atrium()])
+    assert export_seg(folder, path, tmp_path / "o.dcm").num_frames == 12
 
 
 def test_headers_without_optional_attributes_are_no_obstacle(tmp_path):

@@ -139,6 +139,8 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
             code="E907",
             hint="The headers of the source series are not complete; save the mask as .seg.nrrd instead.",
         ) from error
+    if "SpecificCharacterSet" in images[0]:  # highdicom 0.27 leaves it out
+        dataset.SpecificCharacterSet = images[0].SpecificCharacterSet
     measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     measures.SpacingBetweenSlices = decimal(series.geometry.spacing_mm[0])
     if labelmap:
