@@ -197,6 +197,18 @@ def test_a_name_in_the_file_outweighs_its_value(tmp_path):
     assert len(ids(run(folder), "labeled")) == 2
 
 
+def test_the_value_of_another_named_segment_is_not_taken_for_the_structure(cohort):
+    for path in list((cohort / "labeled").glob("labeled_01_seg.nii.gz")):
+        mask = read_volume(path)
+        both = mask.with_array(mask.array * 2)
+        both.array[0, 0, :4] = 1
+        segments = [Segment(1, "aorta"), Segment(2, "left atrium")]
+        write_labels(path.with_name("labeled_01.seg.nrrd"), both, segments)
+        path.unlink()
+    bad = row(run(cohort), "labeled_01")
+    assert (bad.code, "1 (4 voxels)" in bad.reason) == ("E704", True)
+
+
 def test_a_slicer_segmentation_cut_to_its_segment_is_placed(tmp_path):
     folder = builders.write_cohort(tmp_path, num_labeled=2, num_held_out=0)
     for path in list((folder / "labeled").glob("*_seg.nii.gz")):
@@ -292,6 +304,16 @@ def test_a_case_that_loses_its_mask_loses_the_stored_mask(tmp_path):
     prepared = prepare(PrepareOptions(num_labeled=2, **options), tmp_path / "out")
     assert len(list((tmp_path / "out").glob("*.label.npy"))) == 2
     assert prepared.arrays(2)[1] is None
+
+
+def test_a_case_may_change_its_role(cohort):
+    run(cohort, held_out=(cohort / "heldout",))
+    prepared = run(cohort, labeled=(cohort / "labeled", cohort / "heldout"), held_out=())
+    index = [case.id for case in prepared.cases].index("heldout_00")
+    assert prepared.cases[index].role == "labeled"
+    assert prepared.arrays(index)[1] is not None
+    run(cohort, held_out=(cohort / "heldout",))
+    assert not list((cohort / "out").glob("heldout*"))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 99}', '{"format": 1}'])

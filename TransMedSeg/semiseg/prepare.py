@@ -188,7 +188,7 @@ def _prepare_case(
 ) -> PreparedCase:
     stored = role != "held_out"
     sources = [path for path in (case.image, case.label) if path is not None]
-    key = _key(sources, stored, options, case.id)
+    key = _key(sources, options, case.id)
     known = before.get(case.id)
     if known is not None and known.key == key and (not stored or is_cached(folder, known)):
         return replace(known, role=role, patient=case.patient)
@@ -215,7 +215,7 @@ def _prepare_case(
     )
 
 
-def _key(sources: list[Path], stored: bool, options: PrepareOptions, name: str) -> str:
+def _key(sources: list[Path], options: PrepareOptions, name: str) -> str:
     try:
         return source_key(
             sources,
@@ -223,7 +223,6 @@ def _key(sources: list[Path], stored: bool, options: PrepareOptions, name: str) 
                 "preprocessing": options.preprocessing.to_json(),
                 "labels": list(options.labels),
                 "assumed_spacing_mm": options.assumed_spacing_mm,
-                "stored": stored,
             },
         )
     except OSError as error:
