@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +18,13 @@ from .data.files import label_files, read_volume, write_labels, write_volume
 from .data.segmentation import Segment
 from .dicom.codes import structure_named, terminology_entry
 from .errors import InputError
+from .inference.record import CaseResult, done_before, read_results, record_path, summary
 from .inference.segmenter import Segmentation, Segmenter, SegmentOptions
 
 Report = Callable[..., None]
 
 _OUTPUT_CODES = ("E807", "E809")  # disk full, folder not writable: no other case can succeed
 _SECONDS_BETWEEN_EVENTS = 0.5
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """What became of one volume; kept beside its masks as ``<id>.prediction.json``.
-
-    Args:
-        id: Name of the case and of its files.
-        status: ``"done"``, ``"skipped"`` (done before, nothing has changed) or ``"failed"``.
-        source: Volume file or DICOM folder.
-        key: Changes with the source, the model and the options.
-        code: Code of the message of a failed case.
-        reason: Why it failed, in one or two sentences.
-        volumes_ml: By structure.
-        notes: ``{"code", "message", "hint"}`` of what the reader must know.
-        files: Names of what was written.
-        time_s: Reading, segmenting and writing.
-    """
-
-    id: str
-    status: str
-    source: str
-    key: str = ""
-    code: str = ""
-    reason: str = ""
-    volumes_ml: dict[str, float] = field(default_factory=dict)
-    notes: list[dict[str, str]] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    time_s: float = 0.0
 
 
 def predict(
@@ -116,23 +87,6 @@ def predict(
     return results
 
 
-def summary(results: Sequence[CaseResult]) -> str:
-    """One sentence: how many are done and which failed with which code."""
-    failed = [result for result in results if result.status == "failed"]
-    skipped = sum(result.status == "skipped" for result in results)
-    text = f"{len(results) - len(failed)} done"
-    text += f" ({skipped} of them before)" if skipped else ""
-    if not failed:
-        return text + "."
-    return text + f", {len(failed)} failed ({', '.join(f'{one.id}: {one.code or one.reason}' for one in failed)})."
-
-
-def read_results(out_dir: Path) -> list[CaseResult]:
-    """The results of all processes from the records they left, by case id."""
-    paths = sorted(Path(out_dir).glob("*.prediction.json"))
-    return [CaseResult(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
-
-
 def _find(inputs: Path | Sequence[Path], out_dir: Path, report: Report) -> list[Case]:
     """The volumes to segment, in an order all processes find alike, without results of an earlier run."""
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
@@ -141,14 +95,20 @@ def _find(inputs: Path | Sequence[Path], out_dir: Path, report: Report) -> list[
         raise _among_inputs(out_dir)
     found = find_cases((), paths)
     cases = list(found.unlabeled)
+    folders = {path.parent for path in (*(case.image for case in cases), *(one.path for one in found.refused))}
+    own = {folder.resolve() / name for folder in folders for one in read_results(folder) for name in one.files}
+
+    def is_result(path: Path) -> bool:
+        return path.parent.resolve() == results or path.resolve() in own
+
     for refusal in found.refused:
-        if refusal.path.parent.resolve() == results:
+        if is_result(refusal.path):
             continue
         if refusal.reason.startswith("Several masks"):  # which of them is right does not matter here
             cases.append(Case(refusal.id, refusal.path))
         else:
             report("case", id=refusal.id, status="refused", reason=refusal.reason, code=refusal.code)
-    cases = [case for case in cases if case.image.parent.resolve() != results]
+    cases = [case for case in cases if not is_result(case.image)]
     if not cases:
         raise InputError(
             "No volumes were found: expected NIfTI, NRRD, MHA, h5 files or DICOM series.",
@@ -175,9 +135,6 @@ class _Run:
     options: SegmentOptions
     identity: dict[str, Any]
     overwrite: bool
-
-    def record_path(self, case: Case) -> Path:
-        return self.out_dir / f"{case.id}.prediction.json"
 
 
 class _Clock:
@@ -218,10 +175,10 @@ class _Clock:
 
 def _one(run: _Run, case: Case, clock: _Clock) -> CaseResult:
     started = time.monotonic()
-    path = run.record_path(case)
+    path = record_path(run.out_dir, case.id)
     try:
         key = source_key([case.image], run.identity)
-        before = None if run.overwrite else _done_before(path, key)
+        before = None if run.overwrite else done_before(path, key)
         if before is not None:
             return before
         volume = read_volume(case.image, case.id)
@@ -257,21 +214,8 @@ def _one(run: _Run, case: Case, clock: _Clock) -> CaseResult:
     return result
 
 
-def _done_before(path: Path, key: str) -> CaseResult | None:
-    """The result of an earlier run with the same source, model and options whose files are still there."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        result = CaseResult(**{**fields, "status": "skipped"})
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError):
-        return None  # another version wrote it: segment anew
-    is_same = fields["status"] == "done" and result.key == key
-    return result if is_same and all((path.parent / name).is_file() for name in result.files) else None
-
-
 def _write(run: _Run, case_id: str, found: Segmentation) -> list[Path]:
-    run.record_path(Case(case_id, Path())).unlink(missing_ok=True)  # not done until it is written again
+    record_path(run.out_dir, case_id).unlink(missing_ok=True)  # not done until it is written again
     segments = [_segment(one, run.segmenter.card) for one in found.segments]
     files: list[Path] = []
     for ending in (".seg.nrrd", ".nii.gz"):
@@ -310,3 +254,6 @@ def _identity(model: Path, options: SegmentOptions) -> dict[str, Any]:
 
 def _sentence(error: InputError) -> str:
     return f"{error.message} {error.hint}".strip()
+
+
+__all__ = ["CaseResult", "predict", "read_results", "summary"]
