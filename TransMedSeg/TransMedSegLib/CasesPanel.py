@@ -1,0 +1,197 @@
+"""Section 1 of the panel: the list of cases, and which one comes next."""
+
+from pathlib import Path
+
+import qt
+
+import slicer
+from slicer.i18n import tr as _
+
+from . import CaseTable, NextCase
+from .Autosave import leftovers, restore
+from .FileDrop import FileDrop
+from .Messages import message
+from .Notice import Notice
+
+
+class CasesPanel:
+    """Fills the section Cases.
+
+    Args:
+        desk: What the sections share.
+    """
+
+    def __init__(self, desk):
+        self.desk, self.ui = desk, desk.ui
+        self.notice = Notice()
+        self.ui.casesNoticePlace.layout().addWidget(self.notice)
+        self._drop = FileDrop(self.ui.caseTable, self.add)
+        self._ids = []
+        table = self.ui.caseTable
+        table.setColumnCount(4)
+        table.setHorizontalHeaderLabels([_("name"), _("status"), _("volume mL"), _("Dice")])
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.verticalHeader().hide()
+        table.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
+        table.connect("itemSelectionChanged()", self._showButtons)
+        self.ui.addSceneButton.connect("clicked()", self._onAddScene)
+        self.ui.addFilesButton.connect("clicked()", self._onAddFiles)
+        self.ui.addFolderButton.connect("clicked()", self._onAddFolder)
+        self.ui.removeButton.connect("clicked()", self._onRemove)
+        self.ui.nextButton.connect("clicked()", self.openNext)
+        self.ui.sceneVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._showButtons())
+
+    def refresh(self):
+        """Shows the cases of the scene."""
+        found, current = CaseTable.cases(), self.desk.current
+        selected = self.selected()
+        table = self.ui.caseTable
+        table.blockSignals(True)
+        table.setRowCount(len(found))
+        self._ids = [case.id for case in found]
+        texts = CaseTable.statusTexts()
+        for row, case in enumerate(found):
+            status = texts[case.status] + (" ✓" if case.isLabeled else "")
+            numbers = [_number(case.number("VolumeMl"), 1), _number(case.number("Dice"), 2)]
+            for column, text in enumerate([case.name, status, *numbers]):
+                item = qt.QTableWidgetItem(text)
+                font = item.font()
+                font.setBold(case == current)
+                item.setFont(font)
+                if case.isLabeled and column == 1:
+                    item.setToolTip(_("On the list of labeled volumes of TransMedSegTrain"))
+                table.setItem(row, column, item)
+        for row, case in enumerate(found):
+            if case in selected:
+                table.selectRow(row)
+        table.blockSignals(False)
+        self._showButtons()
+
+    def selected(self):
+        """The cases whose rows are selected."""
+        rows = sorted({item.row() for item in self.ui.caseTable.selectedItems()})
+        nodes = [slicer.mrmlScene.GetNodeByID(self._ids[row]) for row in rows if row < len(self._ids)]
+        return [CaseTable.Case(node) for node in nodes if node is not None]
+
+    def _showButtons(self):
+        self.ui.removeButton.enabled = bool(self.selected())
+        self.ui.removeButton.toolTip = (
+            _("Take the selected cases from the list. Nothing is deleted.")
+            if self.ui.removeButton.enabled
+            else _("Select a row first")
+        )
+        volume = self.ui.sceneVolumeSelector.currentNode()
+        self.ui.addSceneButton.enabled = volume is not None and CaseTable.caseOf(volume) is None
+        self.ui.addSceneButton.toolTip = (
+            _("Put this volume of the scene on the list")
+            if self.ui.addSceneButton.enabled
+            else _("Choose a volume that is not on the list yet")
+        )
+        isOpen = any(case.status in (CaseTable.TO_DO, CaseTable.PREDICTED) for case in CaseTable.cases())
+        self.ui.nextButton.enabled = isOpen
+        self.ui.nextButton.toolTip = (
+            _("Open the case that is most useful to label next") if isOpen else _("Every case was looked at by a person")
+        )
+
+    # Adding and removing
+
+    def add(self, paths):
+        """Loads files and folders and puts them on the list. What cannot be read is named and skipped."""
+        files, folders = CaseTable.findFiles(paths)
+        unread, added = [], []
+        for path in files:
+            try:
+                added.append(CaseTable.loadFile(path))
+            except OSError:
+                unread.append(path.name)
+        for folder in folders:
+            added += CaseTable.loadDicomFolder(folder)
+        if unread:
+            self.notice.say("\n".join(message("E311", name=name) for name in unread), "E311")
+        elif not added:
+            names = ", ".join(Path(path).name for path in paths)
+            self.notice.say(_("No volume was found in {names}.").format(names=names))
+        else:
+            self.notice.clear()
+        if added and self.desk.current is None:
+            self.desk.open(added[0])
+        self.desk.refresh()
+
+    def _onAddScene(self):
+        case = CaseTable.addCase(self.ui.sceneVolumeSelector.currentNode())
+        if self.desk.current is None:
+            self.desk.open(case)
+        self.desk.refresh()
+
+    def _onAddFiles(self):
+        paths = qt.QFileDialog.getOpenFileNames(slicer.util.mainWindow(), _("Add volumes"))
+        # PythonQt returns the list alone, PySide a pair with the filter.
+        paths = paths[0] if isinstance(paths, tuple) else paths
+        if paths:
+            self.add(paths)
+
+    def _onAddFolder(self):
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Add a folder"))
+        if folder:
+            self.add([folder])
+
+    def _onRemove(self):
+        for case in self.selected():
+            if case == self.desk.current:
+                self.desk.parameters.inputVolume = None
+            CaseTable.removeCase(case)
+        self.desk.refresh()
+
+    # Opening
+
+    def _onDoubleClick(self, row, column):
+        node = slicer.mrmlScene.GetNodeByID(self._ids[row])
+        if node is not None:
+            self.desk.open(CaseTable.Case(node))
+
+    def openNext(self):
+        """Opens the case that is most useful to label next, and says why."""
+        suggestions = NextCase.suggest(CaseTable.cases(), self.desk.current)
+        if not suggestions:
+            self.ui.whyLabel.text = _("Every case was looked at by a person.")
+            return
+        self.desk.open(suggestions[0].case)
+        self.ui.whyLabel.text = suggestions[0].reason
+
+    # Work that a crash left behind
+
+    def offerRestore(self):
+        """Asks what to do with the newest autosave that a crash left behind."""
+        found = leftovers()
+        if not found:
+            return
+        one = found[0]
+        text = _("We found unsaved work on {case} from {time}.").format(case=one.case, time=one.clock)
+        actions = (
+            (_("Restore"), lambda: self._onRestore(one)),
+            (_("Ignore"), lambda: None),
+            (_("Delete"), lambda: self._onDelete(one)),
+        )
+        self.notice.say(text, "", actions)
+
+    def _onRestore(self, leftover):
+        try:
+            case = restore(leftover, CaseTable.cases())
+        except OSError:
+            self.notice.say(message("E311", name=leftover.path.name), "E311")
+            return
+        if case is None:
+            text = _("The work is in the segmentation '{case}'. Load its volume and put it on the list to go on.")
+            self.notice.say(text.format(case=leftover.case))
+        else:
+            leftover.delete()
+            self.desk.open(case)
+            self.offerRestore()
+
+    def _onDelete(self, leftover):
+        leftover.delete()
+        self.offerRestore()
+
+
+def _number(value, digits):
+    return "–" if value is None else f"{value:.{digits}f}"

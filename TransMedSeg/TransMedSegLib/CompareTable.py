@@ -1,0 +1,186 @@
+"""The numbers of all comparisons as a table node and a box plot, saved with the scene, and as CSV."""
+
+import csv
+import io
+import math
+import statistics
+
+import vtk
+
+import slicer
+from slicer.i18n import tr as _
+
+ATTRIBUTE = "TransMedSeg.Comparison"
+COLUMNS = {
+    "dice": "Dice",
+    "hd95_mm": "95HD [mm]",
+    "asd_mm": "ASD [mm]",
+    "volume_ml": "A [mL]",
+    "reference_ml": "B [mL]",
+    "volume_difference_percent": "difference [%]",
+}
+"""Metric of the engine -> column. The names of columns are not translated: other programs read them."""
+
+CASE, WORST, NOTE = "case", "worst slice", "note"
+
+
+def find():
+    """The table node; None before the first comparison."""
+    for node in slicer.util.getNodesByClass("vtkMRMLTableNode"):
+        if node.GetAttribute(ATTRIBUTE) == "1":
+            return node
+    return None
+
+
+def _make():
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Comparison"))
+    node.SetAttribute(ATTRIBUTE, "1")
+    kinds = [(CASE, vtk.vtkStringArray), *((title, vtk.vtkDoubleArray) for title in COLUMNS.values())]
+    for title, kind in (*kinds, (WORST, vtk.vtkIntArray), (NOTE, vtk.vtkStringArray)):
+        array = kind()
+        array.SetName(title)
+        node.AddColumn(array)
+    node.SetLocked(True)
+    return node
+
+
+def add(scores):
+    """Puts the numbers of a comparison into the table; an earlier comparison of the same case is replaced."""
+    node = find() or _make()
+    table = node.GetTable()
+    names = [table.GetColumnByName(CASE).GetValue(row) for row in range(table.GetNumberOfRows())]
+    row = names.index(scores.case) if scores.case in names else node.AddEmptyRow()
+    table.GetColumnByName(CASE).SetValue(row, scores.case)
+    for metric, title in COLUMNS.items():
+        table.GetColumnByName(title).SetValue(row, scores.values.get(metric, math.nan))
+    table.GetColumnByName(WORST).SetValue(row, scores.worstSlice)
+    table.GetColumnByName(NOTE).SetValue(row, scores.note)
+    table.Modified()
+    node.Modified()
+    return node
+
+
+def rows(node):
+    """[(case, {metric: number}, worst slice, note)], one for each row."""
+    table = node.GetTable()
+    found = []
+    for row in range(table.GetNumberOfRows()):
+        numbers = {metric: table.GetColumnByName(title).GetValue(row) for metric, title in COLUMNS.items()}
+        get = lambda name, row=row: table.GetColumnByName(name).GetValue(row)  # noqa: E731
+        found.append((get(CASE), numbers, get(WORST), get(NOTE)))
+    return found
+
+
+def format_(metric, value):
+    """A number as the panel shows it; "–" where it is not defined."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.4f}" if metric == "dice" else f"{value:.2f}" if metric.endswith("_mm") else f"{value:.1f}"
+
+
+def quartiles(values):
+    """(first quartile, median, third quartile), interpolated as numpy does."""
+    if len(values) == 1:
+        return (values[0],) * 3
+    return tuple(statistics.quantiles(values, n=4, method="inclusive"))
+
+
+def summary(node):
+    """{metric: "median [Q1–Q3]"} of the rows with a number."""
+    texts = {}
+    for metric in COLUMNS:
+        values = [numbers[metric] for _case, numbers, _worst, _note in rows(node) if not math.isnan(numbers[metric])]
+        if values:
+            low, middle, high = (format_(metric, one) for one in quartiles(values))
+            texts[metric] = f"{middle} [{low}–{high}]"
+        else:
+            texts[metric] = "–"
+    return texts
+
+
+def toCsv(node):
+    """The table with every digit, one line for each case; an undefined number is an empty field."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([CASE, *COLUMNS.values(), WORST, NOTE])
+    for case, numbers, worst, note in rows(node):
+        cells = ["" if math.isnan(numbers[metric]) else repr(numbers[metric]) for metric in COLUMNS]
+        writer.writerow([case, *cells, worst, note])
+    return stream.getvalue()
+
+
+def toText(node):
+    """The table as it is shown, separated by tabs, for the clipboard."""
+    lines = [[_("Case"), *COLUMNS.values()]]
+    for case, numbers, _worst, _note in rows(node):
+        lines.append([case, *(format_(metric, numbers[metric]) for metric in COLUMNS)])
+    lines.append([_("median [IQR]"), *summary(node).values()])
+    return "\n".join("\t".join(line) for line in lines) + "\n"
+
+
+def plot(node, metric="dice"):
+    """A box plot of one number over all cases, with a point for each case.
+
+    MRML has no box plots: box, whiskers and median are lines of a second table.
+
+    Returns:
+        The plot chart node.
+    """
+    values = [numbers[metric] for _case, numbers, _worst, _note in rows(node) if not math.isnan(numbers[metric])]
+    chart = _single("vtkMRMLPlotChartNode", "chart", _("Comparison plot"))
+    chart.RemoveAllPlotSeriesNodeIDs()
+    chart.SetTitle(_("{number} of {count} cases").format(number=COLUMNS[metric], count=len(values)))
+    chart.SetXAxisTitle("")
+    chart.SetYAxisTitle(COLUMNS[metric])
+    chart.SetLegendVisibility(False)
+    if values:
+        points = [(1 + 0.12 * ((index % 5) - 2), value) for index, value in enumerate(values)]
+        for name, line in (*_box(values).items(), ("cases", points)):
+            series = _series(name, line, isPoints=name == "cases")
+            chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        chart.SetXAxisRangeAuto(False)
+        chart.SetXAxisRange(0.0, 2.0)
+    return chart
+
+
+def _box(values):
+    """The lines of a box plot at x = 1: box from quartile to quartile, whiskers to the extremes (Tukey's without outliers)."""
+    low, middle, high = quartiles(values)
+    return {
+        "box": [(0.6, low), (1.4, low), (1.4, high), (0.6, high), (0.6, low)],
+        "median": [(0.6, middle), (1.4, middle)],
+        "lower whisker": [(1.0, low), (1.0, min(values))],
+        "upper whisker": [(1.0, high), (1.0, max(values))],
+    }
+
+
+def _series(name, points, isPoints):
+    table = _single("vtkMRMLTableNode", f"plot {name}", f"comparison {name}")
+    table.RemoveAllColumns()
+    for title, place in (("x", 0), ("y", 1)):
+        array = vtk.vtkDoubleArray()
+        array.SetName(title)
+        for point in points:
+            array.InsertNextValue(point[place])
+        table.AddColumn(array)
+    table.HideFromEditorsOn()
+    series = _single("vtkMRMLPlotSeriesNode", f"series {name}", name)
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName("x")
+    series.SetYColumnName("y")
+    series.SetPlotType(series.PlotTypeScatter)
+    series.SetLineStyle(series.LineStyleNone if isPoints else series.LineStyleSolid)
+    series.SetMarkerStyle(series.MarkerStyleCircle if isPoints else series.MarkerStyleNone)
+    series.SetLineWidth(3.0 if name == "median" else 1.5)
+    series.SetColor(*((230 / 255, 159 / 255, 0.0) if name == "median" else (0.0, 114 / 255, 178 / 255)))
+    return series
+
+
+def _single(kind, role, name):
+    """The node of a role, made where there is none."""
+    for node in slicer.util.getNodesByClass(kind):
+        if node.GetAttribute(ATTRIBUTE) == role:
+            return node
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+    node.SetAttribute(ATTRIBUTE, role)
+    return node

@@ -1,0 +1,131 @@
+"""Section 3 of the panel: the Segment Editor, the lock, and the approval."""
+
+import slicer
+from slicer.i18n import tr as _
+
+from . import Review
+from .CaseTable import APPROVED
+from .Messages import message
+from .Notice import Notice
+from .VolumeExchange import maskOf
+
+UNDO_STEPS = 10
+
+
+class CorrectPanel:
+    """Fills the section Correct.
+
+    Args:
+        desk: What the sections share.
+        openNext: Opens the next case.
+    """
+
+    def __init__(self, desk, openNext):
+        self.desk, self.ui, self._openNext = desk, desk.ui, openNext
+        self.notice = Notice()
+        self.ui.correctNoticePlace.layout().addWidget(self.notice)
+        self.ui.segmentEditor.setMaximumNumberOfUndoStates(UNDO_STEPS)
+        self.ui.segmentEditor.connect("currentSegmentIDChanged(QString)", lambda name: self.refresh())
+        self.ui.unlockButton.connect("clicked()", self._onUnlock)
+        self.ui.approveButton.connect("clicked()", self.approveAndNext)
+        self.ui.labeledButton.connect("clicked(bool)", self._onLabeled)
+
+    def enter(self):
+        """The user opened the module: the editor works on the open case, with its keys."""
+        editor = self.ui.segmentEditor
+        # One node for our editor and for the module Segment Editor: the chosen segment and effect are shared.
+        node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            node.UnRegister(None)
+            node.SetSingletonTag("SegmentEditor")
+            node = slicer.mrmlScene.AddNode(node)
+        editor.setMRMLSegmentEditorNode(node)
+        editor.installKeyboardShortcuts()
+        editor.setupViewObservations()
+
+    def exit(self):
+        """The user left the module: no key and no mouse in a view belongs to us any more."""
+        editor = self.ui.segmentEditor
+        if editor.mrmlSegmentEditorNode() is not None:
+            editor.setActiveEffect(None)
+        editor.uninstallKeyboardShortcuts()
+        editor.removeViewObservations()
+
+    def sceneClosed(self):
+        """The node of the editor went with the scene."""
+        self.ui.segmentEditor.setMRMLSegmentEditorNode(None)
+
+    def refresh(self):
+        """Shows lock, approval and undo of the open case."""
+        case = self.desk.current
+        self.desk.giveToEditor(case)
+        hasSegments = case is not None and case.segmentation is not None
+        hasSegments = hasSegments and case.segmentation.GetSegmentation().GetNumberOfSegments() > 0
+        self.ui.show3DButton.setSegmentationNode(case.segmentation if hasSegments else None)
+        segment = self._segment(case)
+        isLocked = segment is not None and Review.isLocked(segment)
+        self.ui.lockLabel.text = _("🔒 AI will not change this segment.") if isLocked else ""
+        self.ui.unlockButton.setVisible(isLocked)
+        self.ui.approveButton.enabled = bool(hasSegments)
+        self.ui.approveButton.toolTip = (
+            _("A person has looked at this case and says it is right; opens the next one (Ctrl+→)")
+            if hasSegments
+            else _("There is nothing to approve: segment this case first")
+        )
+        isApproved = case is not None and case.status == APPROVED
+        self.ui.labeledButton.enabled = isApproved
+        self.ui.labeledButton.checked = case is not None and case.isLabeled
+        self.ui.labeledButton.toolTip = (
+            _("Put this approved case on the list of labeled volumes of TransMedSegTrain")
+            if isApproved
+            else _("Approve this case first")
+        )
+
+    def _segment(self, case):
+        """The segment that is chosen in the editor; else the first of the case."""
+        if case is None or case.segmentation is None:
+            return None
+        segmentation = case.segmentation.GetSegmentation()
+        chosen = segmentation.GetSegment(self.ui.segmentEditor.currentSegmentID())
+        first = segmentation.GetNthSegment(0) if segmentation.GetNumberOfSegments() else None
+        return chosen or first
+
+    def _onUnlock(self):
+        Review.setLocked(self._segment(self.desk.current), False)
+        self.desk.refresh()
+
+    def approveAndNext(self):
+        """Approves the open case and opens the next one."""
+        case = self.desk.current
+        if case is None or not self.ui.approveButton.enabled:
+            return
+        self.desk.review.approve(case)
+        self._openNext()
+
+    def undo(self):
+        """One step back; the line says why there is none (E605)."""
+        editor = self.ui.segmentEditor
+        before = self._voxels()
+        editor.undo()
+        self.desk.review.checkNow()
+        if self._voxels() == before:
+            self.notice.say(message("E605"), "E605")
+        else:
+            self.notice.clear()
+        self.desk.refresh()
+
+    def _voxels(self):
+        """Changes with the segments of the open case."""
+        case = self.desk.current
+        if case is None or case.segmentation is None:
+            return None
+        segmentation = case.segmentation.GetSegmentation()
+        ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+        return [(one, Review.checksum(maskOf(case.segmentation, one, case.volume))) for one in ids]
+
+    def _onLabeled(self, isOn):
+        case = self.desk.current
+        if case is not None and case.status == APPROVED:
+            case.setLabeled(isOn)
+        self.desk.refresh()

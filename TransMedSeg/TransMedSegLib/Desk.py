@@ -1,0 +1,89 @@
+"""What the sections of the panel share: the case that is open, its review, its autosave, and the undo history."""
+
+import slicer
+from slicer.i18n import tr as _
+
+from .Autosave import Autosave
+from .CaseTable import caseOf, cases
+from .Messages import message
+from .Review import Review
+
+
+class Desk:
+    """The case on the desk and the others in the pile.
+
+    Args:
+        ui: Widgets of the panel by name.
+        notice: Where messages go that belong to no section.
+    """
+
+    def __init__(self, ui, notice):
+        self.ui = ui
+        self.notice = notice
+        self.parameters = None
+        self.sections = []
+        self.review = Review(self._onReviewed)
+        self.autosave = Autosave(self._onAutosaveFailed)
+
+    @property
+    def current(self):
+        """The open case; None where there is none."""
+        return caseOf(self.parameters.inputVolume) if self.parameters is not None else None
+
+    def cases(self):
+        return cases()
+
+    def open(self, case):
+        """Shows a case in the slice views and gives it to the Segment Editor. The scene is not cleared."""
+        self.review.checkNow()
+        self.parameters.inputVolume = case.volume
+        application = slicer.app.applicationLogic()
+        selection = application.GetSelectionNode()
+        selection.SetActiveVolumeID(case.volume.GetID())
+        application.PropagateVolumeSelection()
+        for other in cases():
+            if other.segmentation is not None and other.segmentation.GetDisplayNode() is not None:
+                other.segmentation.GetDisplayNode().SetVisibility(other == case)
+        self.review.follow()
+        self.refresh()
+
+    def refresh(self):
+        """Every section shows the present state."""
+        for section in self.sections:
+            section.refresh()
+
+    def beforeWrite(self, case):
+        """Call before the AI writes voxels: autosaves what a person has drawn, and makes one undo step of the write."""
+        self.autosave.save(case)
+        editor = self.ui.segmentEditor
+        if case == self.current and editor.mrmlSegmentEditorNode() is not None:
+            self.giveToEditor(case)
+            editor.saveStateForUndo()
+
+    def giveToEditor(self, case):
+        """Lets the Segment Editor work on a case; None takes the last one away."""
+        editor = self.ui.segmentEditor
+        if editor.mrmlSegmentEditorNode() is None:
+            return
+        node = case.segmentation if case is not None else None
+        if editor.segmentationNode() is not node:
+            editor.setSegmentationNode(node)
+        volume = case.volume if case is not None else None
+        if editor.sourceVolumeNode() is not volume:
+            editor.setSourceVolumeNode(volume)
+
+    def _onReviewed(self, case):
+        self.refresh()
+
+    def _onAutosaveFailed(self, folder, reason):
+        self.notice.say(message("E606", folder=str(folder)), "E606", ((_("Choose folder…"), self._chooseAutosaveFolder),))
+
+    def _chooseAutosaveFolder(self):
+        import qt
+
+        from .Autosave import setAutosaveFolder
+
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for autosaves"))
+        if folder:
+            setAutosaveFolder(folder)
+            self.autosave.saveAll()

@@ -1,0 +1,160 @@
+"""What is wrong with a volume before it is given to the model, as message codes with the numbers they need."""
+
+import math
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+import vtk
+
+import slicer
+from slicer.i18n import tr as _
+
+from .Messages import message
+from .VolumeExchange import positionRas
+
+_BYTES_PER_VOXEL = 24
+"""Memory of the engine for each voxel: float image, two float classes twice, label map. An estimate."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A message about a volume.
+
+    Attributes:
+        code: Of the message.
+        values: For the placeholders of its text.
+        blocks: The case cannot be segmented before it is solved; otherwise the user may go on.
+    """
+
+    code: str
+    values: dict = field(default_factory=dict)
+    blocks: bool = True
+
+    @property
+    def text(self):
+        return message(self.code, **self.values)
+
+
+def check(volumeNode, freeBytes=None, ignored=()):
+    """Lists the problems of a volume, the gravest first.
+
+    Args:
+        volumeNode: None stands for "nothing chosen".
+        freeBytes: Free memory; asked from the system where it is left out.
+        ignored: Codes that the user has decided to ignore for this volume.
+    """
+    if volumeNode is None:
+        return [Problem("E301")]
+    kind = _kindProblem(volumeNode)
+    if kind:
+        return [kind]
+    freeBytes = _freeMemory() if freeBytes is None else freeBytes
+    found = [
+        _transformProblem(volumeNode),
+        _axesProblem(volumeNode),
+        _valueProblem(volumeNode),
+        _sizeProblem(volumeNode, freeBytes),
+        _spacingProblem(volumeNode),
+    ]
+    return [one for one in found if one is not None and one.code not in ignored]
+
+
+def _kindProblem(node):
+    name = node.GetName() or ""
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        return Problem("E309", {"name": name})
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        return Problem("E302", {"name": name, "kind": _("a label map")})
+    if node.IsA("vtkMRMLMultiVolumeNode"):
+        return Problem("E302", {"name": name, "kind": _("a time series")})
+    if image.GetNumberOfScalarComponents() != 1:
+        isColor = image.GetNumberOfScalarComponents() in (3, 4)
+        kind = _("a color image") if isColor else _("a time series")
+        return Problem("E302", {"name": name, "kind": kind})
+    if min(image.GetDimensions()) < 2:
+        return Problem("E302", {"name": name, "kind": _("a single slice")})
+    return None
+
+
+def _transformProblem(node):
+    transform = node.GetParentTransformNode()
+    if transform is None:
+        return None
+    if transform.IsTransformToWorldLinear():
+        return Problem("E303", {"name": node.GetName(), "transform": transform.GetName()})
+    gaps = sliceGapsMm(node)
+    if gaps.max() - gaps.min() > 0.01 * gaps.mean():
+        return Problem("E304", {"name": node.GetName()})
+    return Problem("E303", {"name": node.GetName(), "transform": transform.GetName()})
+
+
+def sliceGapsMm(node):
+    """Distances in mm of neighboring slices along the middle of the stack, with the transform above the node."""
+    columns, rows, slices = node.GetImageData().GetDimensions()
+    points = np.array([positionRas(node, (k, rows / 2, columns / 2)) for k in range(slices)])
+    return np.linalg.norm(np.diff(points, axis=0), axis=1)
+
+
+def _axesProblem(node):
+    directions = [[0.0] * 3 for _ in range(3)]
+    node.GetIJKToRASDirections(directions)
+    axes = np.array(directions)
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        return Problem("E305", {"name": node.GetName()})
+    return None
+
+
+def _valueProblem(node):
+    array = slicer.util.arrayFromVolume(node)
+    low, high = node.GetImageData().GetScalarRange()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        finite = array[np.isfinite(array)]
+        if finite.size == 0 or finite.min() == finite.max():
+            return Problem("E309", {"name": node.GetName()})
+        return None
+    if low == high:
+        return Problem("E309", {"name": node.GetName()})
+    return None
+
+
+def _sizeProblem(node, freeBytes):
+    size = node.GetImageData().GetDimensions()
+    needed = math.prod(size) * _BYTES_PER_VOXEL
+    if freeBytes and needed > freeBytes:
+        return Problem(
+            "E310",
+            {
+                "size": "×".join(map(str, size)),
+                "needed_gb": f"{needed / 2**30:.1f}",
+                "free_gb": f"{freeBytes / 2**30:.1f}",
+            },
+        )
+    return None
+
+
+def _spacingProblem(node):
+    spacing = node.GetSpacing()
+    if min(spacing) <= 0 or not all(map(math.isfinite, spacing)):
+        return Problem("E306", {"name": node.GetName()})
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASDirectionMatrix(matrix)
+    isDefault = all(abs(matrix.GetElement(i, j)) == float(i == j) for i in range(3) for j in range(3))
+    if spacing == (1.0, 1.0, 1.0) and node.GetOrigin() == (0.0, 0.0, 0.0) and isDefault:
+        return Problem("E306", {"name": node.GetName()}, blocks=False)
+    return None
+
+
+def _freeMemory():
+    """Bytes of memory that programs can still take; 0 where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:
+            lines = dict(line.split(":", 1) for line in stream)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0

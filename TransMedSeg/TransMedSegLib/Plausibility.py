@@ -1,0 +1,70 @@
+"""A first look at a mask: its volume, its pieces, and whether it touches the border of the image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from slicer.i18n import tr as _
+
+
+@dataclass(frozen=True)
+class Plausibility:
+    """What can be said of a mask without a reference.
+
+    Attributes:
+        volumeMl: Of the whole mask.
+        piecesMl: Of each connected piece (26 neighbors), largest first.
+        touchesBorder: A voxel lies in the first or last slice, row or column: part of the structure may be cut off.
+    """
+
+    volumeMl: float
+    piecesMl: tuple
+    touchesBorder: bool
+
+    @property
+    def isPlausible(self):
+        return len(self.piecesMl) == 1 and not self.touchesBorder
+
+    @property
+    def text(self):
+        """One line for the user."""
+        border = _("touches the image border") if self.touchesBorder else _("touches no image border")
+        if len(self.piecesMl) == 1:
+            text = _("{volume:.0f} mL, one connected piece, {border}")
+            return text.format(volume=self.volumeMl, border=border)
+        if len(self.piecesMl) == 2:
+            text = _("{volume:.0f} mL, two pieces: the smaller {small:.1f} mL, {border}")
+            return text.format(volume=self.volumeMl, small=self.piecesMl[1], border=border)
+        text = _("{volume:.0f} mL, {number} pieces: the largest {large:.1f} mL, {border}")
+        return text.format(
+            volume=self.volumeMl, number=len(self.piecesMl), large=max(self.piecesMl, default=0.0), border=border
+        )
+
+
+def look(mask, voxelMl):
+    """Looks at a mask [slice, row, column]."""
+    sizes, _labels, _box = _pieces(mask)
+    border = any(mask.take(end, axis=axis).any() for axis in range(3) for end in (0, -1))
+    pieces = tuple(sorted((float(size) * voxelMl for size in sizes), reverse=True))
+    return Plausibility(float(np.count_nonzero(mask)) * voxelMl, pieces, bool(border))
+
+
+def largestPiece(mask):
+    """The mask without all but its largest piece."""
+    sizes, labels, box = _pieces(mask)
+    kept = np.zeros_like(mask)
+    if len(sizes):
+        kept[box] = labels == int(np.argmax(sizes)) + 1
+    return kept
+
+
+def _pieces(mask):
+    """Sizes in voxels, the numbered pieces inside a box around the mask, and that box."""
+    from scipy import ndimage
+
+    inside = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not len(inside[0]):
+        return np.zeros(0, int), np.zeros((0, 0, 0), int), (slice(0, 0),) * 3
+    box = tuple(slice(int(one[0]), int(one[-1]) + 1) for one in inside)
+    labels, _count = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
+    return np.bincount(labels.ravel())[1:], labels, box

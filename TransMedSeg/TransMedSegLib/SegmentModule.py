@@ -1,0 +1,99 @@
+"""The whole panel of the module TransMedSeg: its sections, and what happens when the user comes and goes."""
+
+from . import SegmentResult
+from .CasesPanel import CasesPanel
+from .CaseTable import addCase
+from .ComparePanel import ComparePanel
+from .CorrectPanel import CorrectPanel
+from .Desk import Desk
+from .DoubtPanel import DoubtPanel
+from .ExportPanel import ExportPanel
+from .Notice import Notice
+from .Review import Review
+from .SegmentPanel import SegmentPanel
+from .SegmentRun import DONE, Requests, SegmentRun
+from .Terminology import loadOurTerminology
+
+
+class SegmentModule:
+    """Makes the sections and keeps them in step.
+
+    Args:
+        ui: Widgets by name.
+    """
+
+    def __init__(self, ui):
+        self.ui = ui
+        self.notice = Notice()
+        ui.noticePlace.layout().addWidget(self.notice)
+        self.desk = Desk(ui, self.notice)
+        self.cases = CasesPanel(self.desk)
+        self.segment = SegmentPanel(self.desk)
+        self.doubt = DoubtPanel(self.desk)
+        self.correct = CorrectPanel(self.desk, self.cases.openNext)
+        self.compare = ComparePanel(self.desk)
+        self.export = ExportPanel(self.desk, self.compare.saveCsv)
+        self.desk.sections = [self.cases, self.segment, self.doubt, self.correct, self.compare, self.export]
+        self._isFirst = True
+
+    def shortcuts(self):
+        """Keys and what they do."""
+        return (
+            ("Ctrl+Return", self.segment.segmentThis),
+            ("Ctrl+Right", self.correct.approveAndNext),
+            ("Ctrl+Z", self.correct.undo),
+        )
+
+    def enter(self, parameters):
+        """The user opened the module, or another scene is there while it is open."""
+        self.desk.parameters = parameters
+        if self._isFirst:
+            self._isFirst = False
+            loadOurTerminology()
+            self.cases.offerRestore()
+        self.correct.enter()
+        self.desk.review.follow()
+        self.desk.autosave.start()
+        self.refresh()
+
+    def exit(self):
+        self.desk.review.checkNow()
+        self.correct.exit()
+
+    def leaveScene(self):
+        """The scene is about to be closed: nothing of ours may hold on to its nodes."""
+        self.desk.review.stop()
+        self.segment.sceneClosing()
+        self.compare.discard()
+        self.export.closePage()
+        self.correct.sceneClosed()
+        self.desk.autosave.forget()
+        self.desk.parameters = None
+
+    def cleanup(self):
+        """The application ends, or the module is reloaded: inference ends with it."""
+        self.desk.review.stop()
+        self.desk.autosave.stop()
+        self.desk.autosave.forget()
+        self.segment.discard()
+        self.compare.discard()
+        self.export.discard()
+
+    def refresh(self):
+        if self.desk.parameters is not None:
+            self.desk.refresh()
+
+
+def segmentInBackground(volumeNodes, modelPath, device, onEnded):
+    """Segments volumes without a panel; see TransMedSegLogic.segment."""
+    review = Review()
+
+    def onOutcome(outcome):
+        if outcome.status == DONE:
+            run.take(outcome, review, lambda case: None, SegmentResult.NEW)
+
+    requests = Requests(outcome=onOutcome, ended=lambda ending: onEnded(list(run.outcomes.values())))
+    run = SegmentRun(modelPath, device, requests)
+    run.start([addCase(node) for node in volumeNodes])
+    return run
+

@@ -1,0 +1,288 @@
+"""Section 2 of the panel: the model segments the open case or all that nobody has looked at."""
+
+from pathlib import Path
+
+import qt
+
+import slicer
+from slicer.i18n import tr as _
+
+from . import InputCheck, SegmentResult
+from .CaseTable import TO_DO, cases
+from .Messages import message
+from .Notice import Notice
+from .Plausibility import look
+from .RunState import State
+from .SegmentRun import DONE, FAILED, Requests, SegmentRun
+from .VolumeExchange import maskOf, readSegmentation, voxelVolumeMl
+
+
+class SegmentPanel:
+    """Fills the section Segment.
+
+    Args:
+        desk: What the sections share.
+    """
+
+    def __init__(self, desk):
+        self.desk, self.ui = desk, desk.ui
+        self.notice = Notice()
+        self.ui.segmentNoticePlace.layout().addWidget(self.notice)
+        self.run = None
+        self.isStopping = False
+        self._ignored = {}
+        self._pieces = None
+        self.ui.segmentButton.connect("clicked()", self.segmentThis)
+        self.ui.segmentAllButton.connect("clicked()", self.segmentAll)
+        self.ui.cancelButton.connect("clicked()", self.cancel)
+        self.ui.keepPiecesButton.connect("clicked()", self._hidePieces)
+        self.ui.removePiecesButton.connect("clicked()", self._onRemovePieces)
+
+    @property
+    def isRunning(self):
+        return self.run is not None and self.run.isRunning
+
+    @property
+    def model(self):
+        """The chosen model file; None where there is none."""
+        path = self.desk.parameters.modelPath if self.desk.parameters is not None else Path()
+        return None if str(path) in ("", ".") else Path(path)
+
+    # What can be done now
+
+    def whyNot(self, case):
+        """Why a case cannot be segmented now; "" where it can."""
+        if case is None:
+            return message("E301")
+        if self.model is None:
+            return _("Choose a model first")
+        if self.isRunning:
+            return _("A segmentation is running")
+        return ""
+
+    def refresh(self):
+        """Shows what can be done."""
+        case = self.desk.current
+        reason = self.whyNot(case)
+        self.ui.segmentButton.enabled = not reason
+        self.ui.segmentButton.toolTip = reason or _("Segment the open case (Ctrl+Return)")
+        toDo = [one for one in cases() if one.status == TO_DO]
+        reason = self.whyNot(toDo[0] if toDo else case) or ("" if toDo else _("No case is To do"))
+        self.ui.segmentAllButton.enabled = not reason
+        self.ui.segmentAllButton.toolTip = reason or _("Segment {count} cases").format(count=len(toDo))
+        self.ui.cancelButton.setVisible(self.isRunning)
+        self.ui.cancelButton.enabled = not self.isStopping
+        self.ui.progressBar.setVisible(self.isRunning)
+
+    # Running
+
+    def segmentThis(self):
+        """Segments the open case, after a look at its volume."""
+        case = self.desk.current
+        if self.whyNot(case):
+            return
+        ignored = self._ignored.get(case.id, set())
+        problems = InputCheck.check(case.volume, ignored=ignored)
+        if problems:
+            self._sayProblem(case, problems[0])
+        else:
+            self.start([case])
+
+    def segmentAll(self):
+        """Segments every case that is To do; what cannot be used is named at the end."""
+        toDo = [case for case in cases() if case.status == TO_DO]
+        problems = {case: InputCheck.check(case.volume, ignored=self._ignored.get(case.id, set())) for case in toDo}
+        blocked = {case: found[0] for case, found in problems.items() if found and found[0].blocks}
+        self.start([case for case in toDo if case not in blocked], blocked)
+
+    def start(self, caseList, blocked=None):
+        """Starts the engine on some cases; `blocked` names the problems of those left out."""
+        self.notice.clear()
+        self._hidePieces()
+        self.discard()
+        if self.model is not None and not self.model.is_file():
+            self.notice.say(message("E405", folder=str(self.model.parent)), "E405")
+            return
+        requests = Requests(self._onProgress, self._onOutcome, self._onWarning, self._onSilent, self._onEnded)
+        self.run = SegmentRun(self.model, self.desk.parameters.device, requests)
+        for case, problem in (blocked or {}).items():
+            self.run.note(case, problem.code, problem.text)
+        if not caseList:
+            self._sayBatch()
+            return
+        try:
+            self.run.start(caseList)
+        except OSError as error:
+            self.notice.say(message("E502", reason=str(error)), "E502")
+        self.ui.modelPathLineEdit.addCurrentPathToHistory()
+        self.desk.refresh()
+
+    def cancel(self):
+        if self.isRunning:
+            self.isStopping = True
+            self.run.cancel()
+            self.refresh()
+
+    def discard(self):
+        """Ends the engine and removes its files: the results are in the scene."""
+        if self.run is not None:
+            self.run.discard()
+        self.run = None
+        self.isStopping = False
+
+    def sceneClosing(self):
+        """The volumes go away. A result that still comes is kept in a file (E313)."""
+        self._pieces = None
+        self._ignored.clear()
+        self.ui.plausibilityLabel.text = ""
+
+    def _onProgress(self, fraction, text):
+        self.ui.progressBar.setValue(round(1000 * fraction))
+        self.ui.progressLabel.text = text
+
+    def _onWarning(self, code, text):
+        self.notice.say(text, code)
+
+    def _onSilent(self, text):
+        if text:
+            self.notice.say(text, "E504", ((_("Wait"), lambda: None), (_("Stop"), self.cancel)))
+        else:
+            self.notice.clear()
+
+    def _onOutcome(self, outcome):
+        if outcome.status == DONE:
+            self._take(outcome)
+        elif len(self.run.outcomes) == 1:
+            self._sayFailure(outcome)
+        self.desk.refresh()
+
+    def _take(self, outcome, locked=SegmentResult.REFUSE):
+        try:
+            isTaken = self.run.take(outcome, self.desk.review, self.desk.beforeWrite, locked)
+        except SegmentResult.LockedSegment:
+            self._sayLocked(outcome)
+            return
+        current = self.desk.current
+        if isTaken and current == outcome.case:
+            self.desk.giveToEditor(current)
+            self._sayTaken(current, outcome)
+        elif outcome.status == FAILED and len(self.run.outcomes) == 1:
+            self._sayFailure(outcome)
+        self.desk.refresh()
+
+    def _onEnded(self, ending):
+        self.isStopping = False
+        self.ui.progressLabel.text = ""
+        if ending.state is State.Stopped:
+            self.ui.progressLabel.text = ending.text
+        elif ending.state is not State.Finished:
+            actions = ((_("Show log"), self._showLog), (_("Copy for bug report"), self._copyReport))
+            self.notice.say(ending.text or message("E502", reason=ending.state.value), ending.code or "E502", actions)
+        elif len(self.run.outcomes) > 1:
+            self._sayBatch()
+        self.desk.refresh()
+
+    # Saying what happened
+
+    def _sayProblem(self, case, problem):
+        again = lambda: self._ignore(case, problem.code)  # noqa: E731
+        actions = {
+            "E303": ((_("Apply the transform first"), lambda: self._harden(case)), (_("Ignore it for this run"), again)),
+            "E306": ((_("Continue"), again),),
+        }.get(problem.code, ())
+        self.notice.say(problem.text, problem.code, actions)
+
+    def _ignore(self, case, code):
+        self._ignored.setdefault(case.id, set()).add(code)
+        self.segmentThis()
+
+    def _harden(self, case):
+        case.volume.HardenTransform()
+        if case.segmentation is not None:
+            case.segmentation.HardenTransform()
+        self.segmentThis()
+
+    def _sayTaken(self, case, outcome):
+        seen = outcome.taken.plausibility
+        self._pieces = (case, outcome.taken.segmentIds[0])
+        self._showPlausibility(seen)
+        for overlap in outcome.taken.overlaps[:1]:
+            text = message("E604", segment=overlap.otherName, volume_ml=f"{overlap.volumeMl:.1f}")
+            take = lambda: self._onTakeOverlap(case, outcome, overlap)  # noqa: E731
+            self.notice.say(text, "E604", ((_("Leave it"), lambda: None), (_("Take it"), take)))
+
+    def _showPlausibility(self, seen):
+        self.ui.plausibilityLabel.text = ("" if seen.isPlausible else "⚠ ") + seen.text
+        for button in (self.ui.keepPiecesButton, self.ui.removePiecesButton):
+            button.setVisible(len(seen.piecesMl) > 1)
+
+    def _onTakeOverlap(self, case, outcome, overlap):
+        with readSegmentation(outcome.files["mask"]) as stored:
+            full = maskOf(stored, stored.GetSegmentation().GetNthSegmentID(0), case.volume)
+        SegmentResult.takeOver(case, overlap, full, self.desk.review, self.desk.beforeWrite)
+        self._showPlausibility(look(full, voxelVolumeMl(case.volume)))
+        self.desk.refresh()
+
+    def _sayLocked(self, outcome):
+        actions = (
+            (_("Unlock once"), lambda: self._take(outcome, SegmentResult.ONCE)),
+            (_("Write to a new segment"), lambda: self._take(outcome, SegmentResult.NEW)),
+        )
+        self.notice.say(message("E603"), "E603", actions)
+
+    def _sayFailure(self, outcome):
+        actions = ()
+        if outcome.code == "E506":
+            actions = (
+                (_("Show doubt map"), lambda: setattr(self.ui.doubtCheckBox, "checked", True)),
+                (_("Segment by hand"), self._segmentByHand),
+            )
+        elif outcome.code == "E313":
+            path = outcome.files["mask"]
+            actions = ((_("Load"), lambda: slicer.util.loadSegmentation(str(path))),)
+        self.notice.say(outcome.text, outcome.code, actions)
+
+    def _sayBatch(self):
+        outcomes = list(self.run.outcomes.values())
+        failed = [one for one in outcomes if one.status == FAILED]
+        if not failed:
+            self.ui.progressLabel.text = _("{count} cases done").format(count=len(outcomes))
+            return
+        which = ", ".join(f"{one.name}: {one.code}" for one in failed)
+        text = message("E509", done=len(outcomes) - len(failed), failed=len(failed), which=which)
+        again = [one.case for one in failed if one.case is not None]
+        show = lambda: self.notice.say("\n".join(f"{one.name}: {one.text} [{one.code}]" for one in failed))  # noqa: E731
+        self.notice.say(text, "E509", ((_("Show"), show), (_("Try these again"), lambda: self._startAgain(again))))
+
+    def _startAgain(self, caseList):
+        blocked = {case: found[0] for case in caseList if (found := InputCheck.check(case.volume)) and found[0].blocks}
+        self.start([case for case in caseList if case not in blocked], blocked)
+
+    def _segmentByHand(self):
+        case = self.desk.current
+        node = case.makeSegmentation()
+        if not node.GetSegmentation().GetNumberOfSegments():
+            SegmentResult.addLeftAtrium(node)
+        self.ui.correctCollapsibleButton.collapsed = False
+        self.desk.review.follow()
+        self.desk.giveToEditor(case)
+
+    def _showLog(self):
+        text = self.run.log() if self.run is not None else ""
+        slicer.util.infoDisplay(text or _("The log is empty."), windowTitle=_("Log of the engine"))
+
+    def _copyReport(self):
+        report = self.run.report() if self.run is not None else ""
+        qt.QApplication.clipboard().setText(report)
+
+    # Pieces
+
+    def _hidePieces(self):
+        self.ui.keepPiecesButton.hide()
+        self.ui.removePiecesButton.hide()
+
+    def _onRemovePieces(self):
+        case, segmentId = self._pieces
+        seen = SegmentResult.keepLargestPiece(case, segmentId, self.desk.review, self.desk.beforeWrite)
+        self._showPlausibility(seen)
+        self.desk.refresh()
