@@ -1,0 +1,81 @@
+"""What the tests of the training module share: a panel, an engine to play with, waiting."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import qt
+from bed import boot
+from train_stub import StubEngine
+
+REPOSITORY = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(REPOSITORY / "TransMedSeg"))  # in Slicer the other module has put it there
+
+CASES = (
+    "P1,labeled,,,P1,10 x 10 x 10,1 x 1 x 1,50.0,{folder}/labeled/P1.nrrd,{folder}/labeled/P1_label.nrrd",
+    "P2,labeled,,,P2,10 x 10 x 10,1 x 1 x 1,51.0,{folder}/labeled/P2.nrrd,{folder}/labeled/P2_label.nrrd",
+    "P3,refused (labeled),E803,The mask of P3 has another size. Excluded.,P3,,,,{folder}/labeled/P3.nrrd,",
+    "U1,unlabeled,,,U1,10 x 10 x 10,1 x 1 x 1,,{folder}/unlabeled/U1.nrrd,",
+    "U2,unlabeled,E805,This volume looks different.,U2,10 x 10 x 10,5 x 5 x 5,,{folder}/unlabeled/U2.nrrd,",
+)
+
+
+def until(condition, seconds=20):
+    """Runs the event loop until something is true. Returns whether it became true."""
+    return boot.process_events(seconds, until=condition)
+
+
+def started(panel, stub, behavior="forever", **values):
+    """Starts a training that behaves so, and waits for its first numbers."""
+    stub.behave(behavior, **values)
+    panel.ui.startButton.click()
+    assert until(lambda: (panel.process.runDir / "run.lock").exists()), panel.notice.message
+    return panel.process
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """An engine played by a script, on this Python."""
+    from TransMedSegLib import Computer, EngineProcess
+
+    engine = StubEngine(tmp_path / "engine")
+    monkeypatch.setattr(EngineProcess, "engineFolder", lambda: engine.folder)
+    qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, sys.executable)
+    Computer.setGpus([])
+    yield engine
+    qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
+    Computer.setGpus(None)
+
+
+@pytest.fixture
+def module(tmp_path, stub):
+    """The module, entered, with an empty folder for its runs."""
+    module, _widget = boot.load_module("TransMedSegTrain", REPOSITORY / "TransMedSegTrain")
+    for name in ("labeled", "unlabeled"):
+        (tmp_path / name).mkdir()
+    qt.QSettings().setValue("TransMedSeg/RunsFolder", str(tmp_path / "runs"))
+    representation = module.widgetRepresentation()
+    representation.enter()
+    yield module
+    panel = representation.self().panel
+    for process in (panel.process, panel.checking):
+        if process is not None and process.isRunning:
+            process.kill()
+            until(lambda: process.ending is not None, 5)
+    if representation.isEntered:
+        representation.exit()
+    boot.quit_application()
+
+
+@pytest.fixture
+def panel(module):
+    return module.widgetRepresentation().self().panel
+
+
+@pytest.fixture
+def ready(panel, tmp_path):
+    """A panel that may start."""
+    panel.cases.add("labeled", [tmp_path / "labeled"])
+    panel.cases.add("unlabeled", [tmp_path / "unlabeled"])
+    assert panel.ui.startButton.enabled, panel.ui.startButton.toolTip
+    return panel

@@ -1,0 +1,121 @@
+"""The stub's side of the protocol. Runs as `semiseg.__main__`: standard library only."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from semiseg import __version__, protocol
+
+FOLDER = Path(__file__).parent.parent
+RUN_DIR = Path(sys.argv[-1])
+
+
+def main():
+    behavior = json.loads((FOLDER / "behavior.json").read_text(encoding="utf-8"))
+    if sys.argv[1] == "describe":
+        print(json.dumps(behavior.get("describe", {"methods": []})))
+        return 0
+    job = protocol.read_job(RUN_DIR)
+    report = protocol.EventWriter(RUN_DIR / protocol.EVENTS_FILE)
+    with protocol.HeldLock(RUN_DIR, job.options.get("device", "cpu"), str(Path(__file__).parent), __version__):
+        (RUN_DIR / protocol.STOP_FILE).unlink(missing_ok=True)
+        report("started", version=behavior.get("version", __version__), engine=behavior.get("engine", str(Path(__file__).parent)), pid=os.getpid(), host=socket.gethostname(), device=job.options.get("device"), verb=job.verb)
+        code = globals()[behavior["what"]](behavior, job, report)
+    report.close()
+    return code
+
+
+def finish(behavior, job, report):
+    for event in behavior.get("events", []):
+        report(**event)
+    cases(behavior, report)
+    if job.verb == "train":
+        steps(behavior, report, behavior.get("iterations", 100))
+        (RUN_DIR / protocol.MODEL_FILE).write_bytes(b"model")
+        (RUN_DIR / "dice.csv").write_text("case,label,dice,hd95_mm,asd_mm,volume_ml,reference_ml,note\nP9,left atrium,0.912345678,3.5,0.9,100.5,101.25,\n")
+    report("finished", result=behavior.get("result", {"wall_s": 75, "scores": {"left atrium": {"dice": {"mean": 0.912, "count": 1}}}}))
+    return 0
+
+
+def cases(behavior, report):
+    rows = behavior.get("cases", [])
+    if not rows:
+        return
+    folder = RUN_DIR / "prepared"
+    folder.mkdir(exist_ok=True)
+    header = "case,use,code,reason,patient,size,spacing_mm,left atrium (ml),image,mask"
+    (folder / "cases.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    for row in rows:
+        name, use, code, reason = row.split(",")[:4]
+        report("case", id=name, status="refused" if use.startswith("refused") else "used", reason=reason, code=code)
+
+
+def steps(behavior, report, iterations, stop=lambda: False):
+    """Some curves; returns the iteration it came to."""
+    start = 0
+    if (RUN_DIR / protocol.RESUME_FILE).exists():
+        start = int((RUN_DIR / protocol.RESUME_FILE).read_text())
+    report("stage", name="train", iteration=start, total=iterations)
+    for step in range(start + 10, iterations + 1, 10):
+        report("scalar", name="loss", value=1.0 / step, step=step)
+        report("scalar", name="loss_consistency", value=0.5 / step, step=step)
+        report("scalar", name="learning_rate", value=0.01, step=step)
+        if step % 50 == 0:
+            report("scalar", name="validation_dice", value=1 - 10.0 / (step + 10), step=step)
+        report("progress", what="train", done=step, total=iterations, rate_per_s=20.0, eta_s=(iterations - step) / 20)
+        time.sleep(behavior.get("pause_s", 0.0))
+        if stop():
+            return step
+    return iterations
+
+
+def forever(behavior, job, report):
+    """Trains until it is stopped, then saves, as the real engine does."""
+    stopped = (RUN_DIR / protocol.STOP_FILE).exists
+    if behavior.get("child"):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        report("state", message="child")
+    step = steps({"pause_s": 0.02}, report, 1_000_000, stopped)
+    (RUN_DIR / protocol.RESUME_FILE).write_text(str(step))
+    report("saved", path=str(RUN_DIR / protocol.RESUME_FILE), what="state", step=step)
+    report("stopped", step=step)
+    return 3
+
+
+def deaf(behavior, job, report):
+    """Never looks for the stop file."""
+    if behavior.get("child"):
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        report("state", message=str(child.pid))
+    while True:
+        time.sleep(0.1)
+
+
+def fail(behavior, job, report):
+    report("failed", code=behavior["code"], message=behavior["message"], hint=behavior.get("hint", ""))
+    return 2
+
+
+def pause_itself(behavior, job, report):
+    report("saved", path="resume.pt", what="state", step=2100)
+    report("paused", code=behavior.get("code", "E807"), message="", hint="")
+    return 3
+
+
+def crash(behavior, job, report):
+    """Ends without a last event, with some text in the log."""
+    print(behavior.get("log", ""), file=sys.stderr, flush=True)
+    os._exit(behavior.get("exit_code", 1))
+
+
+def killed(behavior, job, report):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

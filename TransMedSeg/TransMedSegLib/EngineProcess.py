@@ -1,0 +1,294 @@
+"""The engine as another process: starts a run folder, reads its events, pauses and ends it, finds it again.
+
+Inference is started with ``detached=False`` and ends with Slicer; training with ``detached=True`` goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import qt
+import slicer
+from semiseg import protocol
+
+from .Messages import message
+from .RunState import CLOSED_FILE, Ending, State, durationText, endingOf, endingWithoutWord, lastEnding
+
+POLL_MS = 200
+GRACE_SECONDS = 20.0
+"""From asking to stop until the whole process tree is ended."""
+SILENCE_SECONDS = 60.0
+"""Without any event for so long, the user is told (E504)."""
+SLEEP_SECONDS = 300.0
+_LAST_WORDS_SECONDS = 1.0
+"""A process may be gone before its last events are visible on a shared folder."""
+
+PYTHON_SETTING = "TransMedSeg/Python"
+"""Settings key of another Python to run the engine with; empty for PythonSlicer."""
+
+_children: dict[int, subprocess.Popen] = {}
+"""Processes that this Slicer started; one that nobody asks for its exit code would stay behind as a zombie."""
+
+
+def engineFolder() -> Path:
+    """The folder that holds the package `semiseg` of this extension."""
+    return Path(protocol.__file__).resolve().parent.parent
+
+
+def enginePython() -> str:
+    """The Python that runs the engine: the one in the settings, else PythonSlicer, else ours."""
+    configured = slicer.util.settingsValue(PYTHON_SETTING, "")
+    return configured or shutil.which("PythonSlicer") or sys.executable
+
+
+def describeCommand() -> list[str]:
+    """The command that prints as JSON what the engine can do. It imports torch: seconds, not milliseconds."""
+    return [enginePython(), str(Path(__file__).with_name("StartEngine.py")), str(engineFolder()), "--describe"]
+
+
+def startArguments(runDir: Path, detached: bool, after: list[Path]) -> list[str]:
+    """Arguments for the Python that runs the engine."""
+    starter = Path(__file__).with_name("StartEngine.py")
+    arguments = [str(starter), str(engineFolder()), str(runDir)]
+    if not detached:
+        arguments += ["--parent", str(os.getpid())]
+    for other in after:
+        arguments += ["--after", str(other)]
+    return arguments
+
+
+class EngineProcess:
+    """One run folder and the process that works in it.
+
+    Args:
+        runDir: The run folder.
+        onEvents: Called with a list of new events, oldest first.
+        onEnded: Called once with the `Ending`.
+        onSilent: Called once with a text when there was no event for a minute, and with "" when there is one again.
+    """
+
+    def __init__(
+        self,
+        runDir: Path,
+        onEvents: Callable[[list[dict]], None] = lambda events: None,
+        onEnded: Callable[[Ending], None] = lambda ending: None,
+        onSilent: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.runDir = Path(runDir)
+        self.ending: Ending | None = None
+        self.pid = 0
+        self._onEvents, self._onEnded, self._onSilent = onEvents, onEnded, onSilent
+        self._offset = 0
+        self._events: list[dict] = []
+        self._detached = True
+        self._exitCode: int | None = None
+        self._goneSince = 0.0
+        self._heardAt = time.monotonic()
+        self._isSilent = False
+        self._polledAt = 0.0
+        self._endBy = 0.0
+        self._child = 0
+        self._timer = qt.QTimer()
+        self._timer.interval = POLL_MS
+        self._timer.connect("timeout()", self.poll)
+
+    @property
+    def isRunning(self) -> bool:
+        """True from the start or the re-attachment until the ending was announced."""
+        return self._timer.active
+
+    @property
+    def isDetached(self) -> bool:
+        return self._detached
+
+    def start(self, verb: str, options: dict, detached: bool = False, after: list[Path] | None = None) -> None:
+        """Writes the job and starts the engine. Where it cannot start, `onEnded` gets E501.
+
+        Args:
+            verb: What to do, one of the protocol's verbs.
+            options: Of the verb; the engine fills in every default.
+            detached: The run outlives Slicer.
+            after: Runs to wait for.
+        """
+        protocol.write_job(self.runDir, protocol.Job(verb, options))
+        self.resume(detached, after)
+
+    def resume(self, detached: bool = True, after: list[Path] | None = None) -> None:
+        """Starts the engine on the job that is in the folder already; a stopped training continues."""
+        for name in (protocol.STOP_FILE, CLOSED_FILE):
+            (self.runDir / name).unlink(missing_ok=True)
+        self._offset = self._size()
+        self._detached = detached
+        self._begin()
+        try:
+            self._child = self._spawn(startArguments(self.runDir, detached, after or []), detached)
+            self.pid = self._child
+        except OSError as error:
+            self._end(Ending(State.Failed, "E501", message("E501", reason=error.strerror or str(error))))
+
+    def attach(self) -> None:
+        """Follows a run that somebody started, from its first event on."""
+        self._offset = 0
+        self._begin()
+        try:
+            lock = protocol.read_lock(self.runDir)
+        except (OSError, protocol.ProtocolError):
+            lock = None
+        self.pid = lock.pid if lock is not None and lock.is_alive else 0
+        self.poll()
+
+    def _begin(self) -> None:
+        self.ending, self._events, self._goneSince, self._endBy, self._exitCode = None, [], 0.0, 0.0, None
+        self._heardAt, self._isSilent, self._polledAt = time.monotonic(), False, 0.0
+        self._timer.start()
+
+    def _size(self) -> int:
+        path = self.runDir / protocol.EVENTS_FILE
+        return path.stat().st_size if path.exists() else 0
+
+    def _spawn(self, arguments: list[str], detached: bool) -> int:
+        environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+        flags: dict = {"start_new_session": True}
+        if os.name == "nt":
+            # No console window; out of the job object of a parent that ends its children.
+            flags = {"creationflags": 0x08000000 | 0x00000200 | (0x01000000 if detached else 0)}
+        with open(self.runDir / protocol.LOG_FILE, "ab") as log:
+            process = subprocess.Popen(
+                [enginePython(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, **flags
+            )
+        _children[process.pid] = process
+        return process.pid
+
+    def poll(self) -> None:
+        """Reads what is new. Called by a timer."""
+        self._noticeSleep()
+        events, self._offset = protocol.read_events(self.runDir / protocol.EVENTS_FILE, self._offset)
+        if events:
+            self._hear(events)
+        if self.ending is None:
+            self._lookForEnd()
+        if self.ending is None and self._endBy and time.monotonic() > self._endBy:
+            self.kill()
+
+    def _noticeSleep(self) -> None:
+        """A timer that was silent for minutes means that the computer slept."""
+        now = time.time()
+        gap, self._polledAt = now - (self._polledAt or now), now
+        if gap > SLEEP_SECONDS:
+            self._heardAt = time.monotonic()
+            self._onSilent(message("E808", duration=durationText(gap)))
+
+    def _hear(self, events: list[dict]) -> None:
+        self._events = [*self._events, *events][-200:]
+        self._heardAt = time.monotonic()
+        if self._isSilent:
+            self._isSilent = False
+            self._onSilent("")
+        for event in events:
+            if event["kind"] == "started":
+                self.pid = int(event.get("pid", self.pid))
+        self._onEvents(events)
+        stranger = self._stranger(events)
+        if stranger is not None:
+            self.kill()
+            self._end(stranger)
+
+    def _stranger(self, events: list[dict]) -> Ending | None:
+        """Refuses an engine that is not the one of this extension, for runs started here."""
+        if not self._child:
+            return None
+        expected = str(engineFolder() / "semiseg")
+        for event in events:
+            found = event.get("engine") if event["kind"] == "started" else None
+            if found and os.path.realpath(found) != os.path.realpath(expected):
+                return Ending(State.Failed, "E510", message("E510", found=found, expected=expected))
+        return None
+
+    def _lookForEnd(self) -> None:
+        if self._isAlive():
+            self._goneSince = 0.0
+            silent = time.monotonic() - self._heardAt > SILENCE_SECONDS
+            if silent and not self._isSilent:
+                self._isSilent = True
+                self._onSilent(message("E504", seconds=round(SILENCE_SECONDS)))
+            return
+        last = lastEnding(self._events)
+        now = time.monotonic()
+        self._goneSince = self._goneSince or now
+        if last is not None:
+            self._end(endingOf(last, self.runDir))
+        elif now - self._goneSince >= _LAST_WORDS_SECONDS:
+            killed = bool(self._endBy)
+            self._end(Ending(State.Interrupted) if killed else endingWithoutWord(self._exitCode, self.runDir))
+
+    def _isAlive(self) -> bool:
+        if self._child in _children:
+            self._exitCode = _children[self._child].poll()
+            if self._exitCode is None:
+                return True
+            del _children[self._child]
+        if self._child:
+            return False
+        try:
+            lock = protocol.read_lock(self.runDir)
+        except (OSError, protocol.ProtocolError):
+            lock = None
+        if lock is None:
+            # Between the queue and its turn a run holds no lock for some seconds.
+            return bool(self.pid) and _exists(self.pid)
+        self.pid = lock.pid
+        return _exists(lock.pid) and lock.is_alive if lock.host == socket.gethostname() else lock.is_alive
+
+    def _end(self, ending: Ending) -> None:
+        self._timer.stop()
+        self.ending = ending
+        self._onEnded(ending)
+
+    def pause(self) -> None:
+        """Asks the engine to finish its step, save and leave. It is never ended by force."""
+        protocol.ask_to_stop(self.runDir)
+
+    def stop(self) -> None:
+        """Asks first; after a while ends the whole process tree."""
+        protocol.ask_to_stop(self.runDir)
+        self._endBy = self._endBy or time.monotonic() + GRACE_SECONDS
+
+    def kill(self) -> None:
+        """Ends the process and everything it started, at once."""
+        self._endBy = self._endBy or time.monotonic()
+        for pid in {self._child, self.pid} - {0}:
+            endTree(pid)
+
+    def letGo(self) -> None:
+        """Stops following. A detached run goes on; any other is ended."""
+        self._timer.stop()
+        if not self._detached:
+            self.kill()
+
+
+def _exists(pid: int) -> bool:
+    child = _children.get(pid)
+    return protocol.process_exists(pid) if child is None else child.poll() is None
+
+
+def endTree(pid: int) -> None:
+    """Ends a process and all its children. PythonSlicer is a launcher: its child does the work."""
+    if os.name == "nt":
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
+        return
+    try:
+        group = os.getpgid(pid)
+        if group != os.getpgid(0):
+            os.killpg(group, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it ended by itself meanwhile, which is what was wanted

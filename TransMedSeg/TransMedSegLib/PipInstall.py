@@ -1,0 +1,236 @@
+"""Installs packages in a child process: with a log, a way back, and a look at what changed.
+
+`slicer.packaging` installs without blocking too, but gives no handle to cancel, and Slicer 5.10 has none; so this
+class starts pip itself on both. It waits while `slicer.packaging` is busy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
+
+from .EngineProcess import endTree, enginePython
+from .Messages import message
+
+CORE_PACKAGES = ("numpy", "scipy", "simpleitk", "pydicom", "requests", "packaging", "pip", "setuptools", "vtk", "pyjwt", "certifi")
+"""Ship with Slicer; an installation must leave their versions as they are."""
+
+_TORCH_REQUIREMENT = ">=2.4"
+_WAIT_MS = 1000
+
+_LOG_SIGNS = (
+    (r"CERTIFICATE_VERIFY_FAILED|SSLError|certificate verify failed", "E104"),
+    (r"Failed to establish a new connection|Temporary failure in name resolution|NewConnectionError|ProxyError|ConnectTimeout|getaddrinfo", "E103"),
+    (r"No space left on device|not enough space on the disk", "E105"),
+    (r"WinError 5\b|WinError 32\b|being used by another process|Access is denied", "E109"),
+    (r"Permission denied|Read-only file system", "E106"),
+)
+"""What pip says when it fails, and the code it means; the first that fits counts."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an installation ended.
+
+    Attributes:
+        code: Of the message; empty when all went well.
+        text: What to tell the user.
+        repair: Packages to install again, as "name==version".
+    """
+
+    code: str = ""
+    text: str = ""
+    repair: list[str] = field(default_factory=list)
+
+
+def installedVersions() -> dict[str, str]:
+    """All packages of this Python, by lower-case name."""
+    importlib.invalidate_caches()
+    return {str(one.metadata["Name"]).lower(): one.version for one in importlib.metadata.distributions() if one.metadata["Name"]}
+
+
+class PipInstall:
+    """One installation. Its callbacks come from the event loop.
+
+    Args:
+        onLine: Called with each line of the log.
+        onDone: Called once with the `Outcome`.
+        versions: Tells what is installed.
+    """
+
+    def __init__(
+        self,
+        onLine: Callable[[str], None],
+        onDone: Callable[[Outcome], None],
+        versions: Callable[[], dict[str, str]] = installedVersions,
+    ) -> None:
+        self._onLine, self._onDone, self._versions = onLine, onDone, versions
+        self._process = None
+        self._before: dict[str, str] = {}
+        self._lines: list[str] = []
+        self._isCancelled = self._isUndoing = False
+        self._constraints = None
+        self._wait = None
+
+    def start(self, requirements: list[str], wheelFolder: Path | None = None) -> None:
+        """Installs packages; PyTorch through its own extension unless a folder of wheels is given."""
+        if _otherInstallRuns():
+            self._say(message("E110"))
+            self._wait = qt.QTimer()
+            self._wait.setSingleShot(True)
+            self._wait.connect("timeout()", lambda: self._isCancelled or self.start(requirements, wheelFolder))
+            self._wait.start(_WAIT_MS)
+            return
+        self._before = self._versions()
+        others = list(requirements)
+        if wheelFolder is None:
+            others = [one for one in requirements if _nameOf(one) != "torch"]
+            if len(others) < len(requirements) and not self._installTorch():
+                return
+        if not others:
+            self._finish(0)
+            return
+        arguments = ["-m", "pip", "install", "--disable-pip-version-check", "--constraint", self._writeConstraints()]
+        if wheelFolder is not None:
+            arguments += ["--no-index", "--find-links", str(wheelFolder)]
+        self._run([*arguments, *others])
+
+    def repair(self, packages: list[str]) -> None:
+        """Brings packages back to the versions that Slicer came with."""
+        self._before = {}
+        self._run(["-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--force-reinstall", *packages])
+
+    def cancel(self) -> None:
+        """Ends the installation and removes what it added."""
+        if self._isCancelled:
+            return
+        self._isCancelled = True
+        if self._process is None:
+            self._undo()
+        else:
+            endTree(self._process.processId())
+
+    def _installTorch(self) -> bool:
+        """The extension's own installer knows which build fits the driver. It holds up Slicer while it works."""
+        try:
+            import PyTorchUtils
+        except ImportError:
+            self._onDone(Outcome("E102", message("E102")))
+            return False
+        self._say(_("Installing PyTorch; Slicer does not answer meanwhile."))
+        qt.QApplication.processEvents()
+        try:
+            torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=_TORCH_REQUIREMENT)
+        except Exception as error:  # whatever it raises is shown to the user
+            self._lines.append(str(error))
+            self._finish(1)
+            return False
+        if torch is None:
+            self._finish(1)
+            return False
+        return True
+
+    def _writeConstraints(self) -> str:
+        lines = [f"{name}=={self._before[name]}" for name in CORE_PACKAGES if name in self._before]
+        self._constraints = tempfile.TemporaryDirectory(prefix="TransMedSeg-")
+        path = Path(self._constraints.name) / "constraints.txt"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return str(path)
+
+    def _run(self, arguments: list[str]) -> None:
+        self._process = qt.QProcess()
+        self._process.setProcessChannelMode(qt.QProcess.MergedChannels)
+        self._process.connect("readyReadStandardOutput()", self._onOutput)
+        self._process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: self._onFinished(code))
+        self._process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
+        self._process.start(enginePython(), arguments)
+
+    def _onOutput(self) -> None:
+        text = bytes(self._process.readAllStandardOutput().data()).decode("utf-8", errors="replace")
+        for line in text.splitlines():
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._lines.append(line)
+        self._onLine(line)
+
+    def _onError(self, error: int) -> None:
+        if int(error) == int(qt.QProcess.FailedToStart):
+            reason = self._process.errorString()
+            self._process = None
+            self._onDone(Outcome("E501", message("E501", reason=reason)))
+
+    def _onFinished(self, exitCode: int) -> None:
+        self._onOutput()
+        self._process = None
+        if self._isUndoing:
+            self._onDone(Outcome("E111", message("E111")))
+        elif self._isCancelled:
+            self._undo()
+        else:
+            self._finish(exitCode)
+
+    def _undo(self) -> None:
+        """Takes away what this installation added; what was there before stays."""
+        added = sorted(set(self._versions()) - set(self._before)) if self._before else []
+        if not added:
+            self._onDone(Outcome("E111", message("E111")))
+            return
+        self._isUndoing = True
+        self._run(["-m", "pip", "uninstall", "--yes", "--disable-pip-version-check", *added])
+
+    def _finish(self, exitCode: int) -> None:
+        self._constraints = None
+        if exitCode != 0:
+            self._onDone(failureOutcome(self._lines))
+            return
+        self._onDone(changeOutcome(self._before, self._versions()))
+
+
+def changeOutcome(before: dict[str, str], after: dict[str, str]) -> Outcome:
+    """Says when an installation changed a package that ships with Slicer."""
+    changed = [name for name in CORE_PACKAGES if name in before and after.get(name) != before[name]]
+    if not changed:
+        return Outcome()
+    name = changed[0]
+    text = message("E108", package=name, before=before[name], after=after.get(name) or _("nothing"))
+    return Outcome("E108", text, [f"{one}=={before[one]}" for one in changed])
+
+
+def failureOutcome(lines: list[str]) -> Outcome:
+    """What pip's log means."""
+    from .Computer import freeDiskGb
+    from .EngineSetup import INSTALL_DISK_GB
+
+    log = "\n".join(lines)
+    code = next((code for pattern, code in _LOG_SIGNS if re.search(pattern, log)), "E107")
+    folder = Path(importlib.__file__).parent
+    values = {"reason": _lastMeaningful(lines), "needed_gb": INSTALL_DISK_GB[True], "free_gb": freeDiskGb(folder), "folder": folder}
+    return Outcome(code, message(code, **values))
+
+
+def _lastMeaningful(lines: list[str]) -> str:
+    """The last line that says what went wrong, rather than what pip advises."""
+    texts = [line.strip() for line in lines if line.strip() and not line.lower().startswith(("notice", "[notice", "hint", "warning"))]
+    errors = [text for text in texts if text.upper().startswith("ERROR")]
+    return (errors or texts or [_("no answer")])[-1].removeprefix("ERROR: ")
+
+
+def _nameOf(requirement: str) -> str:
+    return re.split(r"[^\w\-.]", requirement, maxsplit=1)[0].lower()
+
+
+def _otherInstallRuns() -> bool:
+    try:
+        from slicer import packaging
+    except ImportError:
+        return False  # Slicer 5.10
+    return bool(packaging.isPipInstallInProgress())

@@ -1,0 +1,157 @@
+"""Curves of a run as MRML nodes: tables, plot series and plot charts, which are saved with the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+RUN_ATTRIBUTE = "TransMedSeg.Run"
+CHART_ATTRIBUTE = "TransMedSeg.Chart"
+STEP_COLUMN = "iteration"
+
+# Okabe and Ito's colors, told apart by the color blind.
+_COLORS = ((0.0, 0.45, 0.7), (0.84, 0.37, 0.0), (0.0, 0.62, 0.45), (0.8, 0.47, 0.65), (0.34, 0.71, 0.91), (0.9, 0.6, 0.0))
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: which scalars it shows and how it is labeled."""
+
+    key: str
+    title: str
+    yTitle: str
+
+
+def charts() -> list[Chart]:
+    """All charts, in the order of the panel."""
+    return [
+        Chart("loss", _("Losses"), _("loss")),
+        Chart("dice", _("Validation Dice"), _("Dice")),
+        Chart("learning_rate", _("Learning rate"), _("learning rate")),
+        Chart("pseudo_label", _("Pseudo-labels"), _("volume, entropy")),
+        Chart("memory", _("GPU memory"), _("GB")),
+        Chart("method", _("Method"), _("value")),
+    ]
+
+
+def chartOf(scalar: str) -> str:
+    """Which chart a scalar of the engine belongs to."""
+    if scalar.startswith("loss"):
+        return "loss"
+    for word, key in (
+        ("dice", "dice"),
+        ("learning_rate", "learning_rate"),
+        ("memory", "memory"),
+        ("pseudo", "pseudo_label"),
+        ("entropy", "pseudo_label"),
+    ):
+        if word in scalar:
+            return key
+    return "method"
+
+
+class RunCurves:
+    """Adds scalars to the tables of one run. Nodes are made when the first number of a chart comes.
+
+    Args:
+        run: Name of the run; nodes of the same run that are in the scene already are filled anew.
+    """
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self._rows: dict[str, dict[int, int]] = {}
+        self._tables: dict[str, slicer.vtkMRMLTableNode] = {}
+
+    def add(self, scalars: Iterable[dict]) -> set[str]:
+        """Adds events of the kind scalar. Returns the keys of the charts that changed."""
+        changed = set()
+        for scalar in scalars:
+            try:
+                name, value, step = str(scalar["name"]), float(scalar["value"]), int(scalar["step"])
+            except (KeyError, TypeError, ValueError):
+                continue  # a line that was cut off by a full disk
+            key = chartOf(name)
+            self._set(key, name, step, value)
+            changed.add(key)
+        for key in changed:
+            self._tables[key].GetTable().Modified()
+            self._tables[key].Modified()
+        return changed
+
+    def _set(self, key: str, name: str, step: int, value: float) -> None:
+        node = self._tables.get(key)
+        if node is None:
+            node = self._tables[key] = self._makeNodes(key)
+            self._rows[key] = {}
+        table, rows = node.GetTable(), self._rows[key]
+        if table.GetColumnByName(name) is None:
+            self._addColumn(key, name, len(rows))
+        row = rows.get(step)
+        if row is None:
+            row = rows[step] = len(rows)
+            for index in range(table.GetNumberOfColumns()):
+                table.GetColumn(index).InsertNextValue(float("nan"))
+            table.GetColumnByName(STEP_COLUMN).SetValue(row, step)
+        table.GetColumnByName(name).SetValue(row, value)
+
+    def _addColumn(self, key: str, name: str, numRows: int) -> None:
+        column = vtk.vtkDoubleArray()
+        column.SetName(name)
+        column.SetNumberOfValues(numRows)
+        column.Fill(float("nan"))
+        node = self._tables[key]
+        node.GetTable().AddColumn(column)
+        self._addSeries(node, self.chartNode(key), name)
+
+    def _addSeries(self, tableNode, chartNode, name: str) -> None:
+        title = name.replace("validation_", "").replace("loss_", "").replace("_", " ")
+        series = _ownNode("vtkMRMLPlotSeriesNode", f"{self.run} {title}", self.run, f"{tableNode.GetAttribute(CHART_ATTRIBUTE)}.{name}")
+        series.SetAndObserveTableNodeID(tableNode.GetID())
+        series.SetXColumnName(STEP_COLUMN)
+        series.SetYColumnName(name)
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetLineWidth(2)
+        series.SetName(title)
+        if not chartNode.HasPlotSeriesNodeID(series.GetID()):
+            series.SetColor(*_COLORS[chartNode.GetNumberOfPlotSeriesNodes() % len(_COLORS)])
+            chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
+
+    def _makeNodes(self, key: str):
+        chart = next(one for one in charts() if one.key == key)
+        tableNode = _ownNode("vtkMRMLTableNode", f"{self.run} {chart.title} {_('(numbers)')}", self.run, key)
+        tableNode.RemoveAllColumns()
+        step = vtk.vtkDoubleArray()
+        step.SetName(STEP_COLUMN)
+        tableNode.GetTable().AddColumn(step)
+        tableNode.SetLocked(True)
+        chartNode = _ownNode("vtkMRMLPlotChartNode", f"{self.run} {chart.title}", self.run, key)
+        chartNode.SetTitle(chart.title)
+        chartNode.SetXAxisTitle(_("iteration"))
+        chartNode.SetYAxisTitle(chart.yTitle)
+        return tableNode
+
+    def chartNode(self, key: str):
+        """The chart node of a key, or None while it has no numbers."""
+        return findNode("vtkMRMLPlotChartNode", self.run, key)
+
+
+def findNode(className: str, run: str, key: str):
+    """A node of a run by what it shows, or None. Attributes survive saving and loading; IDs do not."""
+    for node in slicer.util.getNodesByClass(className):
+        if node.GetAttribute(RUN_ATTRIBUTE) == run and node.GetAttribute(CHART_ATTRIBUTE) == key:
+            return node
+    return None
+
+
+def _ownNode(className: str, name: str, run: str, key: str):
+    node = findNode(className, run, key)
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass(className, name)
+        node.SetAttribute(RUN_ATTRIBUTE, run)
+        node.SetAttribute(CHART_ATTRIBUTE, key)
+    return node

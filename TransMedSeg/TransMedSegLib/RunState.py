@@ -1,0 +1,229 @@
+"""What a run folder says about its run: its state, how far it is, how good, and how it ended. No Qt, no scene."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from semiseg import protocol
+from slicer.i18n import tr as _
+
+from .Messages import message
+from .StartEngine import QUEUE_DEVICE
+
+CLOSED_FILE = "closed"
+"""Written by the window when the user stopped a run for good; without it a stopped run counts as paused."""
+
+_ENDINGS = ("finished", "stopped", "paused", "failed")
+_LOG_TAIL_BYTES = 20_000
+
+_LOG_SIGNS = (
+    (r"CUDA out of memory|OutOfMemoryError", "E206"),
+    (r"no kernel image is available", "E204"),
+    (r"CUDA driver version is insufficient|driver on your system is too old", "E202"),
+    (r"unspecified launch failure|device-side assert|an illegal memory access|GPU is lost|\bXid\b", "E207"),
+    (r"No space left on device|Disk quota exceeded", "E807"),
+    (r"MemoryError|can't allocate memory|bad_alloc|Unable to allocate", "E503"),
+)
+"""What a crashed program leaves in its log, and the code it means."""
+
+
+class State(Enum):
+    """Where a run is."""
+
+    New = "new"
+    Queued = "queued"
+    Running = "running"
+    Paused = "paused"
+    Stopped = "stopped"
+    Finished = "finished"
+    Failed = "failed"
+    Interrupted = "interrupted"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended, in words for the user.
+
+    Attributes:
+        state: Finished, Paused, Stopped, Failed or Interrupted.
+        code: Code of the message; may be empty.
+        text: What happened and what to do.
+        result: What the engine handed over at the end.
+    """
+
+    state: State
+    code: str = ""
+    text: str = ""
+    result: dict = field(default_factory=dict)
+
+
+@dataclass
+class RunSummary:
+    """One row of the list of runs."""
+
+    runDir: Path
+    state: State = State.New
+    verb: str = ""
+    goal: str = ""
+    device: str = ""
+    version: str = ""
+    started: float = 0.0
+    iteration: int = 0
+    total: int = 0
+    bestDice: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def canResume(self) -> bool:
+        return self.state in (State.Paused, State.Stopped, State.Interrupted, State.Failed)
+
+
+def summarize(runDir: Path) -> RunSummary:
+    """Reads a run folder from its beginning. A folder without a readable job gives state Failed."""
+    summary = RunSummary(runDir)
+    try:
+        job = protocol.read_job(runDir)
+    except (OSError, protocol.ProtocolError):
+        summary.state = State.Failed
+        return summary
+    summary.verb, summary.goal = job.verb, str(job.options.get("goal", ""))
+    summary.device = str(job.options.get("device", ""))
+    events, _ = protocol.read_events(runDir / protocol.EVENTS_FILE)
+    for event in events:
+        _add(summary, event)
+    summary.state = stateOf(runDir, events)
+    return summary
+
+
+def _add(summary: RunSummary, event: dict) -> None:
+    kind = event["kind"]
+    if kind == "started":
+        summary.started = summary.started or float(event.get("time", 0))
+        summary.version = str(event.get("version", ""))
+    elif kind == "progress" and event.get("what") == "train":
+        summary.iteration, summary.total = int(event.get("done", 0)), int(event.get("total", 0))
+    elif kind == "scalar" and event.get("name") == "validation_dice":
+        summary.bestDice = max(float(event["value"]), summary.bestDice or 0.0)
+    elif kind == "finished":
+        summary.seconds = float((event.get("result") or {}).get("wall_s", 0) or 0)
+
+
+def stateOf(runDir: Path, events: list[dict]) -> State:
+    """Where a run is, from its lock and its events since it was started last."""
+    try:
+        lock = protocol.read_lock(runDir)
+    except (OSError, protocol.ProtocolError):
+        lock = None
+    if lock is not None and lock.is_alive:
+        return State.Queued if lock.device == QUEUE_DEVICE else State.Running
+    ending = lastEnding(events)
+    if ending is not None:
+        return endingOf(ending, runDir).state
+    return State.Interrupted if events else State.New
+
+
+def lastEnding(events: list[dict]) -> dict | None:
+    """The event that ended the run, or None when it was started again since or never ended."""
+    for event in reversed(events):
+        if event["kind"] == "started":
+            return None
+        if event["kind"] in _ENDINGS:
+            return event
+    return None
+
+
+def endingOf(event: dict, runDir: Path) -> Ending:
+    """The words for an ending that the engine itself wrote."""
+    kind, code = event["kind"], str(event.get("code") or "")
+    text = " ".join(str(event[key]) for key in ("message", "hint") if event.get(key))
+    if kind == "finished":
+        return Ending(State.Finished, result=event.get("result") or {})
+    if kind == "stopped":
+        return Ending(State.Stopped if (runDir / CLOSED_FILE).exists() else State.Paused)
+    if kind == "paused":
+        return Ending(State.Paused, code, text or _textOf(code, runDir))
+    if code in ("", "E502"):
+        code = codeIn(text) or "E502"
+        text = message("E502", reason=text) if code == "E502" else _textOf(code, runDir)
+    return Ending(State.Failed, code, text or _textOf(code, runDir))
+
+
+def endingWithoutWord(exitCode: int | None, runDir: Path) -> Ending:
+    """The words for a program that is gone without an ending event: killed, or crashed before it could write."""
+    tail = logTail(runDir)
+    code = codeIn(tail)
+    if code is None and exitCode in (-9, 137):
+        code = "E503"
+    if code is not None:
+        return Ending(State.Failed, code, _textOf(code, runDir))
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    if exitCode in (None, 0) and not any("Error" in line for line in lines):
+        return Ending(State.Interrupted)
+    reason = lines[-1] if lines else f"exit code {exitCode}"
+    return Ending(State.Failed, "E502", message("E502", reason=reason))
+
+
+def codeIn(text: str) -> str | None:
+    """The code that a log or an error text points to."""
+    return next((code for pattern, code in _LOG_SIGNS if re.search(pattern, text)), None)
+
+
+def logTail(runDir: Path) -> str:
+    """The end of the program's log."""
+    path = runDir / protocol.LOG_FILE
+    if not path.exists():
+        return ""
+    with open(path, "rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+        return stream.read().decode("utf-8", errors="replace")
+
+
+def _textOf(code: str, runDir: Path) -> str:
+    """The text of a code with the values that this folder and this computer know."""
+    from .Computer import gpuName, memoryGb
+
+    values = {
+        "iteration": lastIteration(runDir),
+        "total_gb": memoryGb(),
+        "gpu": gpuName(),
+        "driver": "?",
+        "cuda": "?",
+        "needed": "?",
+        "reason": "",
+    }
+    try:
+        return message(code, **values)
+    except KeyError:
+        return ""
+
+
+def lastIteration(runDir: Path) -> int:
+    """The last iteration the engine saved its state at, else the last it reported."""
+    done = 0
+    for event in protocol.read_events(runDir / protocol.EVENTS_FILE)[0]:
+        if event["kind"] == "saved" and event.get("what") == "state":
+            done = int(event.get("step", done))
+    return done
+
+
+def readJson(path: Path) -> dict:
+    """A JSON object from a file; empty where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def durationText(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    seconds = int(round(seconds))
+    if seconds >= 3600:
+        return _("{hours} h {minutes} min").format(hours=seconds // 3600, minutes=seconds % 3600 // 60)
+    if seconds >= 60:
+        return _("{minutes} min {seconds} s").format(minutes=seconds // 60, seconds=seconds % 60)
+    return _("{seconds} s").format(seconds=seconds)

@@ -1,0 +1,163 @@
+"""Shows one run: curves, progress, the worst validation slice, how it goes in a sentence, the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .Messages import withCode
+from .RunAdvice import RunAdvice
+from .RunCurves import RunCurves, charts
+from .RunState import durationText, logTail
+
+_PLOT_VIEW_TAG = "TransMedSegTrain"
+_PREVIEW_WIDTH = 320
+
+
+class RunView:
+    """Fills the section Live of the training panel.
+
+    Args:
+        ui: Widgets by name: runLabel, stateLabel, progressBar, detailLabel, chartComboBox, plotWidget, previewLabel,
+            previewTextLabel, logTextEdit.
+    """
+
+    def __init__(self, ui) -> None:
+        self.ui = ui
+        self.runDir: Path | None = None
+        self.curves: RunCurves | None = None
+        self.advice = RunAdvice()
+        self._memoryGb: float | None = None
+        self._progress: dict = {}
+        self._warnings: list[str] = []
+        self._chartKeys = [chart.key for chart in charts()]
+        ui.chartComboBox.clear()
+        ui.chartComboBox.addItems([chart.title for chart in charts()])
+        ui.chartComboBox.connect("currentIndexChanged(int)", self._onChart)
+
+    def show(self, runDir: Path) -> None:
+        """Empties the view for a run; its events then come through `hear`."""
+        self.runDir = Path(runDir)
+        self.ui.runLabel.text = self.runDir.name
+        self.forget()
+
+    def forget(self) -> None:
+        """Forgets the numbers of the run, for example because the scene was closed."""
+        self.curves = RunCurves(self.runDir.name) if self.runDir is not None else None
+        self.advice = RunAdvice()
+        self._memoryGb, self._progress, self._warnings = None, {}, []
+        self.ui.stateLabel.text = ""
+        self.ui.detailLabel.text = ""
+        self.ui.progressBar.setValue(0)
+        self.ui.previewLabel.hide()
+        self.ui.previewTextLabel.hide()
+        self._onChart(self.ui.chartComboBox.currentIndex)
+
+    def hear(self, events: list[dict]) -> None:
+        """Takes new events of the run."""
+        scalars = [event for event in events if event["kind"] == "scalar"]
+        for event in events:
+            self._hearOne(event)
+        if scalars and self.curves is not None:
+            changed = self.curves.add(scalars)
+            if self._shownKey() in changed or self._viewNode().GetPlotChartNodeID() is None:
+                self._onChart(self.ui.chartComboBox.currentIndex)
+        self._showState(events)
+        self._showProgress()
+
+    def _hearOne(self, event: dict) -> None:
+        kind = event["kind"]
+        if kind == "scalar":
+            name, value = str(event.get("name")), event.get("value")
+            if isinstance(value, (int, float)):
+                self.advice.add(name, float(value), int(event.get("step", 0)))
+                if name == "gpu_memory_gb":
+                    self._memoryGb = float(value)
+        elif kind == "progress":
+            self._progress = event
+        elif kind == "stage":
+            self._progress = {"what": event.get("name", ""), "done": event.get("iteration", 0), "total": event.get("total", 0)}
+        elif kind == "preview":
+            self._showPreview(event)
+        elif kind == "warning":
+            text = " ".join(str(event[key]) for key in ("message", "hint") if event.get(key))
+            self._warnings.append(withCode(str(event.get("code") or ""), text))
+
+    def _showState(self, events: list[dict]) -> None:
+        sentences = [str(event.get("message", "")) for event in events if event["kind"] == "state"]
+        advice = self.advice.sentence()
+        parts = [advice or (sentences[-1] if sentences else ""), *self._warnings[-2:]]
+        text = "\n".join(part for part in parts if part)
+        if text:
+            self.ui.stateLabel.text = text
+
+    def _showProgress(self) -> None:
+        progress = self._progress
+        if not progress:
+            return
+        done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
+        self.ui.progressBar.setMaximum(max(total, 1))
+        self.ui.progressBar.setValue(min(done, max(total, 1)))
+        self.ui.detailLabel.text = self.detailText()
+
+    def detailText(self) -> str:
+        """Iteration, rate, time left and memory in one line."""
+        progress = self._progress
+        done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
+        if progress.get("what") == "train":
+            parts = [_("iteration {done} of {total}").format(done=done, total=total)]
+        else:
+            parts = [_("{what} {done} of {total}").format(what=progress.get("what", ""), done=done, total=total)]
+        if progress.get("rate_per_s"):
+            parts.append(_("{rate} per s").format(rate=f"{progress['rate_per_s']:.1f}"))
+        if progress.get("eta_s"):
+            parts.append(_("{time} left").format(time=durationText(progress["eta_s"])))
+        if self._memoryGb:
+            parts.append(_("GPU memory {memory} GB").format(memory=f"{self._memoryGb:.1f}"))
+        return ", ".join(parts)
+
+    def _showPreview(self, event: dict) -> None:
+        path = str(event.get("path", ""))
+        pixmap = qt.QPixmap(path)
+        if pixmap.isNull():
+            return
+        self.ui.previewLabel.setPixmap(pixmap.scaledToWidth(_PREVIEW_WIDTH, qt.Qt.SmoothTransformation))
+        self.ui.previewLabel.show()
+        self.ui.previewTextLabel.text = _("Worst validation slice: {case}, slice {slice}, Dice {dice}, iteration {step}").format(
+            case=event.get("case", "?"), slice=event.get("slice", "?"), dice=_number(event.get("dice")), step=event.get("step", "?")
+        )
+        self.ui.previewTextLabel.show()
+
+    def showLog(self) -> None:
+        """Shows the end of the program's log."""
+        self.ui.logTextEdit.setPlainText(logTail(self.runDir) if self.runDir is not None else "")
+
+    def _shownKey(self) -> str:
+        return self._chartKeys[max(0, self.ui.chartComboBox.currentIndex)]
+
+    def _onChart(self, _index: int) -> None:
+        chartNode = self.curves.chartNode(self._shownKey()) if self.curves is not None else None
+        viewNode = self._viewNode()
+        viewNode.SetPlotChartNodeID(chartNode.GetID() if chartNode is not None else None)
+        if self.ui.plotWidget.mrmlPlotViewNode() is not viewNode:
+            self.ui.plotWidget.setMRMLPlotViewNode(viewNode)
+
+    def _viewNode(self):
+        """The plot view of this panel; another one when the scene was closed."""
+        scene = slicer.mrmlScene
+        node = scene.GetSingletonNode(_PLOT_VIEW_TAG, "vtkMRMLPlotViewNode")
+        if node is None:
+            node = scene.CreateNodeByClass("vtkMRMLPlotViewNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(_PLOT_VIEW_TAG)
+            node.SetLayoutName(_PLOT_VIEW_TAG)
+            node.SetName(_PLOT_VIEW_TAG)
+            node = scene.AddNode(node)
+        return node
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, (int, float)) else "?"

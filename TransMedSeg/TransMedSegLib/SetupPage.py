@@ -1,0 +1,206 @@
+"""The set-up page: six checks on one page, and the installation. Both modules show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from . import Computer
+from .EngineProcess import enginePython
+from .EngineSetup import PROBE, Check, Level, allChecks, missingRequirements, parseProbe
+from .Messages import withCode
+from .Notice import Notice
+from .PipInstall import Outcome, PipInstall
+
+
+class SetupPage(qt.QWidget):
+    """Asks in the background, never at import and never twice at a time.
+
+    Args:
+        onChanged: Called when the page knows more, and when an installation begins or ends.
+    """
+
+    def __init__(self, onChanged: Callable[[], None]) -> None:
+        qt.QWidget.__init__(self)
+        self._onChanged = onChanged
+        self._asking: dict[str, object] = {}
+        self._probe: dict = {}
+        self._checks: list[Check] = []
+        self._isAsked = False
+        self._install: PipInstall | None = None
+        self._build()
+
+    def _build(self) -> None:
+        layout = qt.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._grid = qt.QGridLayout()
+        self._grid.setColumnStretch(2, 1)
+        self._cells: list[tuple] = []
+        layout.addLayout(self._grid)
+        self.notice = Notice()
+        layout.addWidget(self.notice)
+        row = qt.QHBoxLayout()
+        layout.addLayout(row)
+        self.installButton = self._button(row, _("Install"), self._onInstall)
+        self.folderButton = self._button(row, _("Install from folder…"), self._onInstallFromFolder)
+        self.cancelButton = self._button(row, _("Cancel"), self._onCancel)
+        self.againButton = self._button(row, _("Check again"), self.check)
+        row.addStretch(1)
+        self.log = qt.QPlainTextEdit()
+        self.log.readOnly = True
+        self.log.setMaximumHeight(120)
+        self.log.hide()
+        layout.addWidget(self.log)
+        self._updateButtons()
+
+    def _button(self, row, title: str, call: Callable[[], None]):
+        button = qt.QPushButton(title)
+        button.connect("clicked()", call)
+        row.addWidget(button)
+        return button
+
+    # What is known
+
+    @property
+    def isInstalling(self) -> bool:
+        return self._install is not None
+
+    @property
+    def isReady(self) -> bool:
+        """Whether the engine can run. A missing GPU makes it slow, not impossible."""
+        return bool(self._checks) and not any(one.level == Level.Bad and one.key in ("slicer", "packages") for one in self._checks)
+
+    @property
+    def checks(self) -> list[Check]:
+        return list(self._checks)
+
+    def statusText(self) -> str:
+        """One line for the top of a panel."""
+        if self.isInstalling:
+            return _("Installing…")
+        if not self.isReady:
+            passed = sum(one.level == Level.Good for one in self._checks)
+            bad = next((withCode(one.code, one.text) for one in self._checks if one.level == Level.Bad and one.code), "")
+            text = _("Not set up yet. {passed} of {total} checks pass.").format(passed=passed, total=len(self._checks))
+            return f"{text} {bad}".strip()
+        gpus = Computer.knownGpus()
+        if not gpus:
+            return _("Ready – CPU")
+        return _("Ready – {name}, {free} GB free").format(name=gpus[0].name, free=gpus[0].freeGb)
+
+    # Asking
+
+    def start(self) -> None:
+        """The panel was opened: looks at what is quick, and asks the GPU driver in the background once."""
+        self._show()
+        if not self._isAsked:
+            self._isAsked = True
+            self._ask("gpu", Computer.gpuQuery(), self._onGpus)
+
+    def check(self) -> None:
+        """Asks everything again, PyTorch included."""
+        self._ask("gpu", Computer.gpuQuery(), self._onGpus)
+        self._ask("torch", [enginePython(), "-c", PROBE], self._onProbe)
+        self._show()
+
+    def _ask(self, key: str, command: list[str], answer: Callable[[str], None]) -> None:
+        if key in self._asking:
+            return
+        if not command:
+            answer("")
+            return
+        process = self._asking[key] = qt.QProcess()
+
+        def finished(*_arguments) -> None:
+            if self._asking.pop(key, None) is None:
+                return
+            answer(bytes(process.readAllStandardOutput().data()).decode("utf-8", errors="replace"))
+
+        process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: finished())
+        process.connect("errorOccurred(QProcess::ProcessError)", lambda error: finished())
+        process.start(command[0], command[1:])
+
+    def _onGpus(self, text: str) -> None:
+        Computer.setGpus(Computer.parseGpus(text))
+        self._show()
+
+    def _onProbe(self, text: str) -> None:
+        self._probe = parseProbe(text)
+        self._show()
+
+    def _show(self) -> None:
+        self._checks = allChecks(Computer.knownGpus(), self._probe)
+        for widget in [widget for row in self._cells for widget in row]:
+            self._grid.removeWidget(widget)
+            widget.hide()
+            widget.deleteLater()
+        self._cells = []
+        for row, check in enumerate(self._checks):
+            widgets = (qt.QLabel(check.level.value), qt.QLabel(check.title), qt.QLabel(withCode(check.code, check.text)))
+            widgets[2].wordWrap = True
+            for column, widget in enumerate(widgets):
+                self._grid.addWidget(widget, row, column)
+            self._cells.append(widgets)
+        self._updateButtons()
+        self._onChanged()
+
+    def _updateButtons(self) -> None:
+        blocked = next((withCode(one.code, one.text) for one in self._checks if one.level == Level.Bad and one.key in ("slicer", "disk", "writing")), "")
+        isComplete = self.isReady
+        reason = _("Packages are being installed.") if self.isInstalling else _("Nothing is missing.") if isComplete else blocked
+        for button in (self.installButton, self.folderButton):
+            button.enabled = not reason
+            button.toolTip = reason or _("Adds only what is missing; what ships with Slicer stays as it is.")
+        self.cancelButton.visible = self.isInstalling
+        self.againButton.enabled = not self.isInstalling
+
+    # Installing
+
+    def _onInstall(self) -> None:
+        packages = missingRequirements()
+        question = _("Install these packages into Slicer's Python?\n{packages}\nThis may take several minutes.").format(packages="\n".join(packages))
+        if packages and slicer.util.confirmOkCancelDisplay(question):
+            self._begin().start(packages)
+
+    def _onInstallFromFolder(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Choose the folder with the wheels"))
+        if folder:
+            self._begin().start(missingRequirements(), Path(folder))
+
+    def _begin(self) -> PipInstall:
+        self.notice.clear()
+        self.log.clear()
+        self.log.show()
+        self._install = PipInstall(self.log.appendPlainText, self._onInstalled)
+        self._updateButtons()
+        self._onChanged()
+        return self._install
+
+    def _onCancel(self) -> None:
+        if self._install is not None:
+            self._install.cancel()
+
+    def _onInstalled(self, outcome: Outcome) -> None:
+        self._install = None
+        if outcome.repair:
+            self.notice.say(outcome.text, outcome.code, ((_("Repair now"), lambda: self._begin().repair(outcome.repair)),))
+        elif outcome.code:
+            self.notice.say(outcome.text, outcome.code)
+        else:
+            self.notice.say(_("Installed."))
+            self.log.hide()
+        self.check()
+
+    def cleanup(self) -> None:
+        """Slicer ends or the module is reloaded: an installation is undone, questions are dropped."""
+        self._onChanged = lambda: None
+        asking, self._asking = self._asking, {}
+        for process in asking.values():
+            process.kill()
+            process.waitForFinished(1000)
+        if self._install is not None:
+            self._install.cancel()

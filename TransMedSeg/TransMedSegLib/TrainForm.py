@@ -1,0 +1,148 @@
+"""The settings of a training that the parameter node cannot bind by itself: radio buttons, devices, methods."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from . import Computer
+from .EngineProcess import describeCommand
+from .OptionForm import OptionForm
+from .RunState import durationText
+from .TrainParameters import Goal, ScoreOn
+
+RUNS_SETTING = "TransMedSeg/RunsFolder"
+
+
+class TrainForm:
+    """Goal, validation, device, method and its options.
+
+    Args:
+        ui: Widgets by name.
+    """
+
+    def __init__(self, ui) -> None:
+        self.ui = ui
+        self._parameters = None
+        self._isShowing = False
+        self._methods: dict[str, dict] = {}
+        self._asking = None
+        self._goals = {Goal.Quick: ui.quickRadioButton, Goal.Normal: ui.normalRadioButton, Goal.Best: ui.bestRadioButton}
+        self._scores = {ScoreOn.HoldOut: ui.holdOutRadioButton, ScoreOn.Own: ui.ownRadioButton}
+        for buttons, name in ((self._goals, "goal"), (self._scores, "scoreOn")):
+            for member, button in buttons.items():
+                button.connect("toggled(bool)", lambda isOn, name=name, member=member: isOn and self._set(name, member))
+        ui.deviceComboBox.connect("currentIndexChanged(int)", self._onDevice)
+        ui.methodComboBox.connect("currentIndexChanged(int)", self._onMethod)
+        ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", lambda isCollapsed: isCollapsed or self.askEngine())
+        self.options = OptionForm(self._onOptions)
+        ui.optionPlace.layout().addWidget(self.options)
+        ui.methodComboBox.addItem("TransMedSeg", "transmedseg")
+        ui.runsFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        self.showDevices(None)
+
+    def setDefaults(self, parameters) -> None:
+        """Proposes a folder for the runs: the last one, or one among the user's documents."""
+        if str(parameters.runsFolder).strip(". "):
+            return
+        documents = qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation)
+        default = str(pathlib.Path(documents) / "TransMedSeg" / "runs")
+        parameters.runsFolder = pathlib.Path(slicer.util.settingsValue(RUNS_SETTING, default))
+
+    def setParameters(self, parameters) -> None:
+        self._parameters = parameters
+        if parameters is not None:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Shows what the parameters say."""
+        parameters = self._parameters
+        if parameters is None:
+            return
+        self._isShowing = True
+        self._goals[parameters.goal].checked = True
+        self._scores[parameters.scoreOn].checked = True
+        self.ui.heldOutPlace.visible = parameters.scoreOn == ScoreOn.Own
+        self.ui.holdOutSpinBox.enabled = parameters.scoreOn == ScoreOn.HoldOut
+        _choose(self.ui.deviceComboBox, parameters.device)
+        _choose(self.ui.methodComboBox, parameters.method)
+        self._isShowing = False
+
+    def _set(self, name: str, value) -> None:
+        if self._parameters is not None and not self._isShowing:
+            setattr(self._parameters, name, value)
+
+    def showTimes(self, seconds: dict[Goal, float | None]) -> None:
+        """Writes behind each goal how long it took last time on this device."""
+        for goal, button in self._goals.items():
+            measured = seconds.get(goal)
+            button.text = goal.label() if measured is None else _("{goal} (took {time})").format(goal=goal.label(), time=durationText(measured))
+
+    def showDevices(self, parameters) -> None:
+        """Lists the devices that are known so far."""
+        box, found = self.ui.deviceComboBox, Computer.knownGpus()
+        self._isShowing = True
+        box.clear()
+        box.addItem(_("Automatic"), "auto")
+        for gpu in found:
+            box.addItem(_("GPU {index}: {name}, {free} of {total} GB free").format(index=gpu.index, name=gpu.name, free=gpu.freeGb, total=gpu.totalGb), gpu.device)
+        box.addItem(_("CPU"), "cpu")
+        if parameters is not None:
+            _choose(box, parameters.device)
+        self._isShowing = False
+
+    def _onDevice(self, index: int) -> None:
+        if index >= 0:
+            self._set("device", self.ui.deviceComboBox.itemData(index))
+
+    def _onMethod(self, index: int) -> None:
+        if index < 0:
+            return
+        name = self.ui.methodComboBox.itemData(index)
+        self._set("method", name)
+        self._set("methodOptions", "{}")
+        self.options.show(self._methods.get(name, {}).get("options", []), {})
+
+    def _onOptions(self, values: dict) -> None:
+        self._set("methodOptions", json.dumps(values))
+
+    def askEngine(self) -> None:
+        """Asks the engine in a child process what methods and options it has; once."""
+        if self._methods or self._asking is not None:
+            return
+        program, *arguments = describeCommand()
+        self._asking = qt.QProcess()
+        self._asking.connect("finished(int,QProcess::ExitStatus)", self._onAnswer)
+        self._asking.start(program, arguments)
+
+    def _onAnswer(self, exitCode: int, _status) -> None:
+        text = bytes(self._asking.readAllStandardOutput().data()).decode("utf-8", errors="replace")
+        self._asking = None
+        try:
+            self._methods = {one["name"]: one for one in json.loads(text)["methods"]}
+        except (ValueError, KeyError, TypeError):
+            return  # an engine that does not start says so on the set-up page
+        box = self.ui.methodComboBox
+        self._isShowing = True
+        box.clear()
+        for name, one in self._methods.items():
+            box.addItem(one.get("title", name), name)
+        self._isShowing = False
+        if self._parameters is not None:
+            _choose(box, self._parameters.method)
+            options = self._methods.get(self._parameters.method, {}).get("options", [])
+            self.options.show(options, json.loads(self._parameters.methodOptions or "{}"))
+
+
+def _choose(box, data: str) -> None:
+    """Chooses the item with these data; an unknown one is added, so that no setting of a scene is lost."""
+    index = box.findData(data)
+    if index < 0:
+        box.addItem(data, data)
+        index = box.findData(data)
+    box.currentIndex = index

@@ -1,0 +1,111 @@
+"""From the training panel to a job of the engine: what is missing, the files of scene nodes, the options."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from .Computer import freeDiskGb, isWritable, resolveDevice
+from .Messages import message, withCode
+from .TrainParameters import ScoreOn
+
+NEEDED_DISK_GB = 2.0
+"""Prepared cases, states and the model of a run; measured runs need less."""
+
+
+def whyNotStart(parameters) -> str:
+    """Why a training cannot be started yet; empty when it can."""
+    if not parameters.labeledPaths and not parameters.labeledVolumes:
+        return withCode("E801", message("E801"))
+    if parameters.scoreOn == ScoreOn.Own and not parameters.heldOutPaths:
+        return _("Drop the volumes to check on, or hold out some labeled ones.")
+    if not parameters.structure.strip():
+        return _("Name the structure that the masks show.")
+    if not str(parameters.runsFolder).strip(". "):
+        return _("Choose a folder for the runs.")
+    return ""
+
+
+def folderProblem(folder: Path) -> tuple[str, str]:
+    """Code and text when a run cannot be written into a folder; two empty texts when it can."""
+    if not isWritable(folder):
+        return "E809", _("The runs folder {folder} is not writable. Choose another one.").format(folder=folder)
+    free = freeDiskGb(folder)
+    if free < NEEDED_DISK_GB:
+        return "E105", message("E105", needed_gb=NEEDED_DISK_GB, free_gb=free, folder=folder)
+    return "", ""
+
+
+def trainOptions(parameters, runDir: Path) -> dict:
+    """Options of the verb `train`. Volumes of the scene are written into the run folder."""
+    labeled, unlabeled = exportNodes(parameters, Path(runDir) / "cases")
+    own = parameters.scoreOn == ScoreOn.Own
+    return {
+        "labeled": [str(path) for path in [*parameters.labeledPaths, *labeled]],
+        "unlabeled": [str(path) for path in [*parameters.unlabeledPaths, *unlabeled]],
+        "held_out": [str(path) for path in parameters.heldOutPaths] if own else [],
+        "num_validation": 0 if own else parameters.numValidation,
+        "labels": [{"value": parameters.labelValue, "name": parameters.structure.strip()}],
+        "method": parameters.method,
+        "goal": parameters.goal.value,
+        "device": resolveDevice(parameters.device),
+        "seed": parameters.seed,
+        "baseline": parameters.measureGain,
+        "method_options": json.loads(parameters.methodOptions or "{}"),
+    }
+
+
+def fingerprint(parameters) -> str:
+    """Changes with everything that decides which cases are used and how they are prepared."""
+    nodes = [*parameters.labeledVolumes, *parameters.labeledSegmentations, *parameters.unlabeledVolumes]
+    return json.dumps(
+        [
+            [str(path) for path in parameters.labeledPaths],
+            [str(path) for path in parameters.unlabeledPaths],
+            [str(path) for path in parameters.heldOutPaths],
+            [(node.GetID(), node.GetMTime()) for node in nodes if node is not None],
+            parameters.scoreOn.value,
+            parameters.numValidation,
+            parameters.structure,
+            parameters.labelValue,
+            parameters.goal.value,
+            parameters.device,
+            parameters.seed,
+        ]
+    )
+
+
+def exportNodes(parameters, folder: Path) -> tuple[list[Path], list[Path]]:
+    """Writes the scene's volumes and segmentations as files that the engine pairs by name.
+
+    Returns:
+        Folders with labeled and with unlabeled cases; none where the scene gives none.
+    """
+    from .VolumeExchange import writeSegmentation, writeVolume
+
+    pairs = list(zip(parameters.labeledVolumes, parameters.labeledSegmentations))
+    taken: set[str] = set()
+    for volumeNode, segmentationNode in pairs:
+        name = _fileName(volumeNode.GetName(), taken)
+        target = folder / "labeled"
+        target.mkdir(parents=True, exist_ok=True)
+        writeVolume(volumeNode, target / f"{name}.nrrd")
+        writeSegmentation(segmentationNode, target / f"{name}_label.seg.nrrd", volumeNode)
+    for volumeNode in parameters.unlabeledVolumes:
+        target = folder / "unlabeled"
+        target.mkdir(parents=True, exist_ok=True)
+        writeVolume(volumeNode, target / f"{_fileName(volumeNode.GetName(), taken)}.nrrd")
+    return [folder / "labeled"] if pairs else [], [folder / "unlabeled"] if len(parameters.unlabeledVolumes) else []
+
+
+def _fileName(name: str, taken: set[str]) -> str:
+    """A name of a node as a file name that no other node has."""
+    base = re.sub(r"[^\w\-]+", "_", name).strip("_") or "volume"
+    result, number = base, 2
+    while result.lower() in taken:
+        result, number = f"{base}_{number}", number + 1
+    taken.add(result.lower())
+    return result

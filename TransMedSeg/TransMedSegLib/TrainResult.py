@@ -1,0 +1,178 @@
+"""The section with the result of a run: Dice table, what it is worth in a sentence, what to do with the model."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import platform
+import re
+import zipfile
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from semiseg import __version__, protocol
+from slicer.i18n import tr as _
+
+from .RunCurves import CHART_ATTRIBUTE, RUN_ATTRIBUTE, findNode
+from .RunState import lastIteration, logTail, readJson
+
+MODEL_SETTING = "TransMedSeg/Model"
+"""Settings key of the model that the other module offers first."""
+
+_TABLE_KEY = "result"
+_DICE_FILE = "dice.csv"
+_COLUMNS = (("case", "case"), ("label", "structure"), ("dice", "Dice"), ("hd95_mm", "95HD (mm)"), ("asd_mm", "ASD (mm)"), ("volume_ml", "volume (mL)"), ("reference_ml", "reference (mL)"))
+_TEXT_COLUMNS = ("case", "label")
+_FEW_CASES = 5
+"""Below this the mean says little of the next case."""
+
+
+class TrainResult:
+    """Shows the scores of a finished run and hands on its model.
+
+    Args:
+        ui: Widgets by name.
+        notice: Where messages go.
+    """
+
+    def __init__(self, ui, notice) -> None:
+        self.ui = ui
+        self._notice = notice
+        self.runDir: Path | None = None
+        ui.useModelButton.connect("clicked()", self.useModel)
+        ui.exportModelButton.connect("clicked()", self._onExport)
+        ui.copyReportButton.connect("clicked()", lambda: self.runDir and self.copyReport(self.runDir))
+        self.clear()
+
+    def clear(self) -> None:
+        self.ui.resultLabel.text = _("No result yet.")
+        self.ui.resultTable.setMRMLTableNode(None)
+        self._updateButtons()
+
+    def show(self, runDir: Path, result: dict) -> None:
+        """Shows what a run left.
+
+        Args:
+            runDir: Its folder.
+            result: What the engine handed over; empty for a run that was stopped.
+        """
+        self.runDir = Path(runDir)
+        self.ui.resultTable.setMRMLTableNode(self._tableNode())
+        self.ui.resultLabel.text = resultText(result) or _("No result yet.")
+        self._updateButtons()
+
+    def _updateButtons(self) -> None:
+        hasModel = self.runDir is not None and (self.runDir / protocol.MODEL_FILE).exists()
+        for button, toolTip in ((self.ui.useModelButton, _("Segment with it in the module TransMedSeg")), (self.ui.exportModelButton, _("One .zip for another computer"))):
+            button.enabled = hasModel
+            button.toolTip = toolTip if hasModel else _("Finish a training first")
+
+    def _tableNode(self):
+        """The scores of the run as a table of the scene; None where none were measured."""
+        path = self.runDir / _DICE_FILE
+        if not path.exists():
+            return None
+        with open(path, newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        run = self.runDir.name
+        node = findNode("vtkMRMLTableNode", run, _TABLE_KEY)
+        if node is None:
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{run} {_('result')}")
+            node.SetAttribute(RUN_ATTRIBUTE, run)
+            node.SetAttribute(CHART_ATTRIBUTE, _TABLE_KEY)
+        node.RemoveAllColumns()
+        for key, title in _COLUMNS:
+            column = vtk.vtkStringArray() if key in _TEXT_COLUMNS else vtk.vtkDoubleArray()
+            column.SetName(title)
+            for row in rows:
+                text = row.get(key) or ""
+                column.InsertNextValue(text if key in _TEXT_COLUMNS else _numberIn(text))
+            node.AddColumn(column)
+        if hasattr(node, "SetUseColumnTitleAsColumnHeader"):
+            node.SetUseColumnTitleAsColumnHeader(True)
+        else:
+            node.SetUseColumnNameAsColumnHeader(True)  # the name of the same setting in older Slicer versions
+        node.SetLocked(True)
+        return node
+
+    def useModel(self) -> None:
+        """Makes the model the one that the other module segments with."""
+        path = str(self.runDir / protocol.MODEL_FILE)
+        slicer.app.userSettings().setValue(MODEL_SETTING, path)
+        panel = getattr(slicer.modules, "TransMedSegWidget", None)
+        if panel is not None and hasattr(panel, "useModel"):
+            panel.useModel(path)
+        self._notice.say(_("The module TransMedSeg now segments with this model."))
+
+    def _onExport(self) -> None:
+        found = qt.QFileDialog.getSaveFileName(None, _("Export model"), f"{self.runDir.name}.zip", _("Model") + " (*.zip)")
+        name = found[0] if isinstance(found, tuple) else found
+        if name:
+            with slicer.util.tryWithErrorDisplay(_("The model could not be exported."), waitCursor=True):
+                exportModel(self.runDir, Path(name))
+
+    def copyReport(self, runDir: Path) -> None:
+        """Copies what a bug report needs."""
+        slicer.app.clipboard().setText(bugReport(runDir))
+        self._notice.say(_("Copied."))
+
+
+def resultText(result: dict) -> str:
+    """The scores in a sentence, with the number of cases in the same line."""
+    lines = []
+    for title, part in ((_("With unlabeled volumes"), result), (_("Labels only"), result.get("baseline") or {})):
+        for label, metrics in (part.get("scores") or {}).items():
+            dice = metrics.get("dice") or {}
+            if not dice.get("count"):
+                continue
+            count = int(dice["count"])
+            text = _("{title}: {label} Dice {mean} on {count} cases").format(title=title, label=label, mean=f"{dice['mean']:.3f}", count=count)
+            lines.append(text + (_(": too few to be sure") if count < _FEW_CASES else ""))
+    if not lines and result:
+        lines.append(_("Finished without held-out volumes: only the validation curve tells how good it is."))
+    return "\n".join(lines)
+
+
+def exportModel(runDir: Path, target: Path) -> None:
+    """Writes one .zip with the model, its result and its hash; whole or not at all."""
+    model = runDir / protocol.MODEL_FILE
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+            archive.write(model, protocol.MODEL_FILE)
+            archive.writestr("sha256.txt", f"{digest}  {protocol.MODEL_FILE}\n")
+            archive.writestr(protocol.RESULT_FILE, json.dumps(readJson(runDir / protocol.RESULT_FILE), indent=2))
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def bugReport(runDir: Path) -> str:
+    """Versions, settings and the end of the log. Paths are left out: they may hold names of patients."""
+    job = readJson(runDir / protocol.JOB_FILE)
+    options = {key: value for key, value in (job.get("options") or {}).items() if key not in ("labeled", "unlabeled", "held_out", "prepared")}
+    lines = [
+        f"TransMedSeg {__version__}, Slicer {slicer.app.applicationVersion}, {platform.platform()}, Python {platform.python_version()}",
+        f"iteration {lastIteration(runDir)}",
+        json.dumps(options),
+        *logTail(runDir).splitlines()[-40:],
+    ]
+    return "\n".join(_withoutPaths(line) for line in lines)
+
+
+def _withoutPaths(line: str) -> str:
+    """Keeps the file name of our own source files, nothing of other paths."""
+    return re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\s\"',:]+[\\/])*([^\s\"',:]+)", lambda found: found[1] if found[1].endswith(".py") else "<path>", line)
+
+
+def _numberIn(text: str) -> float:
+    """A number of the engine's table in full precision; an empty field is an undefined number."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
