@@ -38,6 +38,8 @@ class CopyPasteOptions:
     Attributes:
         pretrain_share: Part of all iterations that pretrains. BCP: 2,000 of 17,000.
         pretrain_mixing: Probability that a pretraining batch is mixed. BCP: 1.
+        mixing: Probability that a self-training batch is mixed; otherwise labeled and unlabeled images stay whole. BCP: 1. Ours: with instance
+            normalization a network that only ever sees mixtures meets other statistics at inference.
         box_fraction: Side of the core relative to the patch. BCP: 2/3.
         pseudo_weight: Weight of the regions under pseudo-labels. BCP: 0.5.
         decay: Of the teacher's moving average. BCP: 0.99.
@@ -53,8 +55,9 @@ class CopyPasteOptions:
         dice_form: "la" (also Pancreas), "acdc", or "present": structures missing in both do not count. BCP: by data set.
     """
 
-    pretrain_share: float = 0.3
+    pretrain_share: float = 0.4
     pretrain_mixing: float = 0.5
+    mixing: float = 0.5
     box_fraction: float = 2 / 3
     pseudo_weight: float = 0.5
     decay: float = 0.99
@@ -66,13 +69,15 @@ class CopyPasteOptions:
     threshold: float = 0.5
     connectivity: int | str = 26
     keep_share: float = 1.0
-    confidence_weighting: bool = False
+    confidence_weighting: bool = True
     dice_form: str = "la"
 
 
 FAITHFUL = {
     "pretrain_share": 2 / 17,
     "pretrain_mixing": 1.0,
+    "mixing": 1.0,
+    "confidence_weighting": False,
     "average_buffers": False,
     "teacher_training_mode": True,
     "deploy": "student",
@@ -165,7 +170,11 @@ class CopyPasteTraining(nn.Module):
         self._watch(teacher, pseudo)
         labeled = batch.perturb_labeled() if options.perturb else batch.labeled
         unlabeled = batch.perturb_unlabeled() if options.perturb else batch.unlabeled
-        frame = self._frame(labeled, torch.Generator().manual_seed(batch.seed))
+        generator = torch.Generator().manual_seed(batch.seed)
+        is_mixed = float(torch.rand((), generator=generator)) < options.mixing
+        frame = self._frame(labeled, generator)
+        if not is_mixed:
+            frame = torch.ones_like(frame)  # all frame, no core: X_in is L_a, X_out is U_b
         (l_a, l_b), (u_a, u_b) = _pairs(labeled), _pairs(unlabeled)
         (y_a, y_b), (p_a, p_b) = _pairs(batch.labels), _pairs(pseudo)
         (t_a, t_b), (k_a, k_b) = _pairs(trust), _pairs(untouched)
