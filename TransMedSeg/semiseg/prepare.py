@@ -239,7 +239,9 @@ def _read_channels(case: Case, image: Volume, options: PrepareOptions) -> np.nda
 def _without_duplicates(rows: list[PreparedCase], options: PrepareOptions, report: Report) -> list[PreparedCase]:
     used = [place for place, row in enumerate(rows) if row.is_used]
     pairs = find_duplicates(
-        [rows[place] for place in used], lambda row: read_volume(Path(row.image), row.id, options.assumed_spacing_mm)
+        [rows[place] for place in used],
+        lambda row: read_volume(Path(row.image), row.id, options.assumed_spacing_mm),
+        lambda done, total: report("progress", what="comparing similar cases", done=done, total=total),
     )
     for keep, drop, correlation in pairs:
         kept, row = rows[used[keep]], rows[used[drop]]

@@ -41,7 +41,9 @@ def thumbnail(volume: Volume) -> list[float]:
 
 
 def find_duplicates(
-    cases: Sequence[PreparedCase], read: Callable[[PreparedCase], Volume]
+    cases: Sequence[PreparedCase],
+    read: Callable[[PreparedCase], Volume],
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[tuple[int, int, float]]:
     """Pairs of cases that show the same scan.
 
@@ -51,6 +53,7 @@ def find_duplicates(
     Args:
         cases: With ``content`` and ``thumbnail``.
         read: Reads the source volume of a case.
+        progress: Called with the number of pairs compared and the number to compare.
 
     Returns:
         (index to keep, index to drop, correlation): a labeled case stays before a held-out before an unlabeled one,
@@ -70,7 +73,9 @@ def find_duplicates(
         group.sort(key=lambda index: (_ROLE_RANK[cases[index].role], index))
         for index in group[1:]:
             note(group[0], index, 1.0)
-    for first, second in _alike(cases, set(dropped)):
+    pairs = _alike(cases, set(dropped))
+    for done, (first, second) in enumerate(pairs, start=1):
+        progress(done, len(pairs))
         if first in dropped or second in dropped:
             continue
         correlation = aligned_correlation(read(cases[first]), read(cases[second]))
