@@ -28,8 +28,11 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        raise _explained(error, path) from error
+    except (OSError, RuntimeError) as error:
+        explained = _explained(error, path)
+        if explained is None:
+            raise
+        raise explained from error
     finally:
         with contextlib.suppress(OSError):  # gone after the move; the first error is the one to tell
             temporary.unlink()
@@ -46,19 +49,25 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _explained(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _explained(error: Exception, path: Path) -> InputError | None:
+    """What the user can repair; None when neither disk nor folder had a part in it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__  # PyTorch answers a failed write with a RuntimeError of its own
+    if cause is None:
+        return None
+    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(
             f"The disk is full: {path.name} could not be written.",
             code="E807",
             hint="Free some space and start again; finished cases are kept.",
             path=path,
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+    if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return InputError(
-            f"'{path.parent}' is not a folder that can be written to ({error.strerror}).",
+            f"'{path.parent}' is not a folder that can be written to ({cause.strerror}).",
             code="E809",
             hint="Choose another folder.",
             path=path,
         )
-    return error
+    return None
