@@ -13,6 +13,7 @@ import torch
 from ..data.batches import Batch, TwoStreamBatches
 from ..distributed import World, any_rank, average_gradients, same_weights
 from ..errors import InputError
+from ..inference.memory import is_out_of_memory
 from ..methods.base import AbstractMethod, Progress, Stage
 from .checkpoint import read_state, write_state
 from .optimizer import learning_rate, make_optimizer
@@ -79,7 +80,7 @@ class Fit:
         self.clock = _Clock(options.iterations)
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
         self._good: dict[str, Any] = {}
-        self._losses: dict[str, torch.Tensor] = {}
+        self._losses: list[dict[str, torch.Tensor]] = []  # of every step since the last look
         if options.compile:
             self.method.forward = torch.compile(self.method.forward)  # type: ignore[method-assign]
 
@@ -104,7 +105,12 @@ class Fit:
             progress = self._progress()
             self._enter_stage(progress)
             with clock:
-                self._step(self.batches.batch(self.iteration), progress)
+                try:
+                    self._step(self.batches.batch(self.iteration), progress)
+                except RuntimeError as error:
+                    if is_out_of_memory(error):
+                        raise self._out_of_memory() from error
+                    raise
                 self.iteration += 1
                 is_last = self.iteration == self.options.iterations
                 if self.iteration % self.options.log_every == 0 or is_last:
@@ -121,9 +127,10 @@ class Fit:
         return Outcome(self.iteration, True, clock.seconds, self._peak_memory_gb())
 
     def save(self) -> None:
-        """Writes the resumable state, from rank 0."""
+        """Writes the resumable state, from rank 0; never one whose weights are no numbers."""
         if self.state_path is not None and self.world.is_main:
-            write_state(self.state_path, self._state(), self.identity)
+            state = self._state() if _is_finite(self.method) else self._good
+            write_state(self.state_path, state, self.identity)
             self.report("saved", path=str(self.state_path), what="state", step=self.iteration)
 
     def _step(self, batch: Batch, progress: Progress) -> None:
@@ -131,29 +138,28 @@ class Fit:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        try:
-            use_bf16 = self.options.mixed_precision and self.device.type == "cuda"
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=use_bf16):
-                losses = self.method(batch, progress)
-            losses["total"].backward()
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory() from error
+        use_bf16 = self.options.mixed_precision and self.device.type == "cuda"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=use_bf16):
+            losses = self.method(batch, progress)
+        losses["total"].backward()
         learning = [p for group in self.optimizer.param_groups for p in group["params"]]
         average_gradients(learning)
         if self.options.gradient_clip > 0:
             torch.nn.utils.clip_grad_norm_(learning, self.options.gradient_clip, foreach=True)
         self.optimizer.step()
         self.method.after_step(progress)
-        self._losses = {name: value.detach() for name, value in losses.items()}
-        self._is_bad |= ~torch.isfinite(self._losses["total"])
+        self._losses.append({name: value.detach() for name, value in losses.items()})
+        self._is_bad |= ~torch.isfinite(self._losses[-1]["total"])
 
     def _look(self, progress: Progress, clock: _Clock) -> None:
         """Reads the losses, goes back when they are not numbers, and reports."""
-        if any_rank(bool(self._is_bad)):
-            self._go_back(progress)
+        if any_rank(bool(self._is_bad) or not _is_finite(self.method)):
+            self._go_back()
             return
         self._good = self._state()
-        for name, value in self._losses.items():
+        losses = self._losses[-1]
+        self._losses.clear()
+        for name, value in losses.items():
             self.report("scalar", name=f"loss_{name}" if name != "total" else "loss", value=float(value), step=self.iteration)
         self.report("scalar", name="learning_rate", value=self.optimizer.param_groups[0]["lr"], step=self.iteration)
         for name, value in self.method.diagnostics().items():
@@ -165,15 +171,15 @@ class Fit:
             "progress", what="train", done=self.iteration, total=self.options.iterations, rate_per_s=rate, eta_s=eta_s, stage=progress.stage
         )  # fmt: skip
 
-    def _go_back(self, progress: Progress) -> None:
+    def _go_back(self) -> None:
         self.setbacks += 1
         unstable_at, setbacks, scale = self.iteration, self.setbacks, self.step_scale / 2
-        terms = {name: float(value) for name, value in self._losses.items()}
+        bad = [name for name in _first_bad(self._losses) if name != "total"] or ["total"]
+        self._losses.clear()
         self._restore(self._good)
         self.setbacks, self.step_scale = setbacks, scale
         self._is_bad.zero_()
         if setbacks > MAX_SETBACKS:
-            bad = [name for name, value in terms.items() if value != value] or ["total"]
             raise InputError(
                 f"Training became unstable {setbacks} times (last at iteration {unstable_at}, loss terms that are not numbers: {', '.join(bad)}), "
                 f"also with {scale * 2:g} times the step size.",
@@ -272,6 +278,20 @@ def _stage_ends(stages: tuple[Stage, ...], iterations: int) -> list[tuple[str, i
             ends.append((stage.name, start, end))
         start = max(start, end)
     return ends
+
+
+def _is_finite(module: torch.nn.Module) -> bool:
+    """Whether all weights are numbers. Waits for the device."""
+    return bool(torch.stack(torch._foreach_norm(list(module.parameters()))).isfinite().all())
+
+
+def _first_bad(steps: list[dict[str, torch.Tensor]]) -> list[str]:
+    """The terms that are no numbers in the first step that has any: one step later all of them are."""
+    for losses in steps:
+        bad = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
+        if bad:
+            return bad
+    return []
 
 
 def _cloned(value: Any) -> Any:
