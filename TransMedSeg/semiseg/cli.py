@@ -138,8 +138,8 @@ def _describe(args: argparse.Namespace, _: Terminal) -> int:
 
 
 def _train_job(args: argparse.Namespace) -> Job:
+    from .job_options import options_from
     from .train import TrainJob
-    from .worker import options_from
 
     values: dict[str, Any] = {
         "labeled": _absolute(args.labeled),
@@ -218,8 +218,10 @@ def table_of(result: dict[str, Any]) -> str:
 
 
 def _run(args: argparse.Namespace, terminal: Terminal) -> int:
-    from .worker import run_folder
+    from .worker import print_log_header, run_folder
 
+    if args.quiet:
+        print_log_header()
     return int(run_folder(args.run_dir, None if args.quiet else terminal))
 
 

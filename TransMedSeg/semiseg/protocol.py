@@ -59,7 +59,7 @@ class ExitCode(IntEnum):
 
 
 class ProtocolError(ValueError):
-    """A job or lock file that cannot be understood."""
+    """A job file or an event that cannot be understood."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def read_job(run_dir: Path) -> Job:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return Job(document["verb"], dict(document.get("options", {})), int(document.get("protocol", 0)))
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except ProtocolError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"{path} is not a job: {type(error).__name__}: {error}") from error
 
 
@@ -132,6 +134,8 @@ class EventWriter:
     def __init__(self, path: Path | None) -> None:
         self._stream = None if path is None else open(path, "a", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
+        if path is not None and _ends_within_a_line(path):
+            self._stream.write("\n")  # a run that was cut off must not swallow our first event
 
     def __call__(self, kind: str, **values: Any) -> None:
         if kind not in EVENT_KINDS:
@@ -146,6 +150,13 @@ class EventWriter:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    with open(path, "rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(size - 1, 0))
+        return size > 0 and stream.read(1) != b"\n"
 
 
 def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -205,6 +216,11 @@ class Lock:
             return False
         return self.age_s < 12 * HEARTBEAT_SECONDS
 
+    @property
+    def is_this_process(self) -> bool:
+        """Process ids repeat from computer to computer (containers count from 1)."""
+        return self.pid == os.getpid() and self.host == socket.gethostname()
+
 
 def process_exists(pid: int) -> bool:
     """True when a process with this id runs on this computer."""
@@ -228,11 +244,18 @@ def process_exists(pid: int) -> bool:
 
 
 def read_lock(run_dir: Path) -> Lock | None:
-    """Who works in this folder; None when nobody holds a lock."""
+    """Who works in this folder; None when nobody holds a lock.
+
+    A lock that cannot be read (its writer is just at it, or died of a full disk) belongs to an unknown owner until it is stale.
+    """
     path = run_dir / LOCK_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
         age_s = time.time() - path.stat().st_mtime
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    try:
+        document = json.loads(text)
         return Lock(
             int(document["pid"]),
             str(document["host"]),
@@ -241,10 +264,8 @@ def read_lock(run_dir: Path) -> Lock | None:
             str(document.get("version", "")),
             age_s,
         )
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProtocolError(f"{path} is not a lock file: {error}") from error
+    except (ValueError, KeyError, TypeError):
+        return Lock(0, "an unknown computer", "", "", "", age_s)
 
 
 class HeldLock:
@@ -272,10 +293,13 @@ class HeldLock:
     def __enter__(self) -> HeldLock:
         owner = read_lock(self._run_dir)
         if owner is not None:
-            if owner.is_alive and owner.pid != os.getpid():
+            if owner.is_alive and not owner.is_this_process:
                 raise BlockingIOError(11, f"{owner.host}, process {owner.pid}")
             self._path.unlink(missing_ok=True)
-        descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        try:
+            descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError as error:
+            raise BlockingIOError(11, "a worker that has just started") from error
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(self._document, stream)
         self._thread.start()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,104 +13,24 @@ import torch
 
 from . import __version__
 from .data.atomic import write_json
-from .data.augment import AugmentOptions
 from .data.batches import CaseStore, TwoStreamBatches
 from .data.cache import PreparedSet
-from .data.cases import find_cases
-from .data.files import read_volume
-from .data.preprocess import Preprocessing
 from .distributed import World, any_rank, choose_device, wait_for_all
-from .errors import InputError
 from .evaluate import Pair, evaluate
 from .inference.model_file import write_model
 from .inference.segmenter import SegmentOptions
-from .methods import METHODS, load_method
+from .methods import load_method
 from .methods.base import AbstractMethod, Task
-from .networks import NETWORKS
 from .predict import predict, read_results
 from .prepare import PrepareOptions, prepare
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
+from .train_job import Resolved, TrainJob, as_json, resolve
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
-from .training.options import TrainOptions
-from .training.plan import GOALS, make_plan
 from .training.probe import mean_step_seconds
 from .training.validate import Validation
 
 Report = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """Options of the verb ``train``.
-
-    Attributes:
-        labeled: Files and folders with images and masks. One folder alone may hold everything.
-        unlabeled: Files and folders with images.
-        held_out: Files and folders with images and masks for the final score.
-        num_labeled: Only the first so many labeled cases keep their masks; the rest is used without.
-        num_validation: Labeled patients set aside to watch the training.
-        labels: ``{"value", "name"}`` of each structure.
-        method: A name of ``METHODS``.
-        preset: "plus" (our defaults) or "faithful" (the authors' code).
-        goal: "quick", "normal" or "best"; fills in what the fields below leave open.
-        minutes: Length of the training on a CPU, where the goal's is not wanted; 0 keeps the goal's.
-        network: A name of ``NETWORKS``.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        seed: Of everything random.
-        baseline: Also train on the labels alone with the same budget, to measure the gain.
-        assumed_spacing_mm: (slice, row, column) for files that state none.
-        preprocessing: Fields of ``Preprocessing``.
-        network_options: Options of the network.
-        method_options: Fields of the method's ``Options``.
-        training: Fields of ``TrainOptions``.
-        augment: Fields of ``AugmentOptions``.
-        prepared: A prepared folder to use instead of preparing ``labeled`` and the others.
-        threads: CPU threads; 0 takes all.
-    """
-
-    labeled: list[str] = field(default_factory=list)
-    unlabeled: list[str] = field(default_factory=list)
-    held_out: list[str] = field(default_factory=list)
-    num_labeled: int | None = None
-    num_validation: int = 0
-    labels: list[dict[str, Any]] = field(default_factory=lambda: [{"value": 1, "name": "left atrium"}])
-    method: str = "transmedseg"
-    preset: str = "plus"
-    goal: str = "normal"
-    minutes: float = 0.0
-    network: str = "vnet"
-    device: str = "auto"
-    seed: int = 0
-    baseline: bool = False
-    assumed_spacing_mm: list[float] | None = None
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    network_options: dict[str, Any] = field(default_factory=dict)
-    method_options: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] = field(default_factory=dict)
-    prepared: str = ""
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        choices = {"method": METHODS, "network": NETWORKS, "goal": GOALS, "preset": ("plus", "faithful")}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"The job's {name} must be one of {', '.join(allowed)}; found {getattr(self, name)!r}.", hint=f"Change {name} in job.json."
-                )
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A job with every number filled in, and the objects made from it."""
-
-    job: TrainJob
-    options: TrainOptions
-    augment: AugmentOptions
-    preprocessing: Preprocessing
-    method_options: Any
-    network_options: dict[str, Any]
 
 
 def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) -> dict[str, Any]:
@@ -133,7 +52,7 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
     resolved = _with_length(resolved, prepared, device, report, world)
     if world.is_main:
         write_job(run_dir, Job("train", asdict(resolved.job)))
-    result = _train_one(resolved, prepared, run_dir, device, report, world)
+    result = _train_one(resolved, prepared, run_dir, device, report, world, run_dir / STOP_FILE)
     if "stopped_at" in result:
         return result
     if job.baseline and job.method != "supervised":
@@ -157,67 +76,6 @@ def check_data(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]:
     }
     write_json(run_dir / RESULT_FILE, result)
     return result
-
-
-def resolve(job: TrainJob, device: torch.device) -> Resolved:
-    """Fills in every default: what the job says, else the method's preset, else the plan for its goal, else the default."""
-    method = load_method(job.method)
-    preset = method.presets[job.preset]
-    plan = None
-    if "patch_size" not in job.training:  # a resolved job needs no plan
-        shape, spacing = _typical_grid(job)
-        plan = make_plan(job.goal, device, shape, spacing)
-    network_type = NETWORKS[job.network].options
-    known = {entry.name for entry in fields(network_type)}
-    planned = {key: value for key, value in (plan.network_options if plan else {}).items() if key in known}
-    from_preset = {key: value for key, value in preset.network.items() if key in known}
-    network_options = {**planned, **from_preset, **job.network_options}
-    training = {**(plan.training if plan else {}), **preset.training}
-    if job.minutes > 0 and "minutes" in training:
-        training["minutes"] = job.minutes
-    if "iterations" in job.training:
-        training.pop("minutes", None)  # a stated number of steps beats a planned length
-    training.update(job.training)
-    preprocessing = dict(job.preprocessing)
-    if plan is not None and plan.spacing_mm is not None:
-        preprocessing.setdefault("spacing_mm", plan.spacing_mm)
-    try:
-        options = TrainOptions(**training)
-        augment = AugmentOptions(**{**preset.augment, **job.augment})
-        method_options = method.Options(**{**preset.method, **job.method_options})
-        prepared_as = Preprocessing.from_json({**Preprocessing().to_json(), **preprocessing})
-    except (TypeError, ValueError) as error:
-        raise InputError(f"An option of the job does not fit: {error}.", hint="`semiseg describe` lists them all.") from error
-    full = replace(
-        job,
-        preprocessing=prepared_as.to_json(),
-        network_options=network_options,
-        method_options=_as_json(method_options),
-        training=_as_json(options),
-        augment=_as_json(augment),
-    )
-    return Resolved(full, options, augment, prepared_as, method_options, network_options)
-
-
-def _typical_grid(job: TrainJob) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Median shape and spacing of up to four labeled cases."""
-    if job.prepared:
-        prepared = PreparedSet.load(Path(job.prepared))
-        grids = [(prepared.shape(i), prepared.cases[i].spacing_mm) for i in prepared.indices("labeled")[:4]]
-    else:
-        found = find_cases([Path(p) for p in job.labeled], [Path(p) for p in job.unlabeled], [Path(p) for p in job.held_out], job.num_labeled)
-        grids = []
-        for case in found.labeled[:4]:
-            try:
-                geometry = read_volume(case.image).geometry
-            except InputError:
-                continue  # prepare reports it with its reason
-            grids.append((geometry.shape, geometry.spacing_mm))
-    if not grids:
-        return (64, 128, 128), (1.0, 1.0, 1.0)
-    shape = tuple(int(statistics.median(grid[0][axis] for grid in grids)) for axis in range(3))
-    spacing = tuple(float(statistics.median(grid[1][axis] for grid in grids)) for axis in range(3))
-    return shape, spacing
 
 
 def _prepared(resolved: Resolved, run_dir: Path, report: Report, world: World) -> PreparedSet:
@@ -257,11 +115,11 @@ def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device
         iterations = int(numbers.item())
     report("state", message=f"A step takes {1000 * seconds:.0f} ms here; {options.minutes:g} minutes are {iterations} iterations.")
     options = replace(options, iterations=iterations, minutes=0.0)
-    return replace(resolved, options=options, job=replace(resolved.job, training=_as_json(options)))
+    return replace(resolved, options=options, job=replace(resolved.job, training=as_json(options)))
 
 
 def _train_one(
-    resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World
+    resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World, stop_path: Path
 ) -> dict[str, Any]:
     job, options = resolved.job, resolved.options
     method = _make_method(resolved, prepared)
@@ -286,7 +144,7 @@ def _train_one(
         run_dir / RESUME_FILE,
         identity,
         validation if validation.is_possible else None,
-        (run_dir / STOP_FILE).exists,
+        stop_path.exists,
     )
     started = time.time()
     outcome = fit.run()
@@ -322,7 +180,7 @@ def _baseline(
     wait_for_all()
     if any_rank((run_dir / STOP_FILE).exists()):
         return {"stopped_at": 0}
-    return _train_one(other, prepared, folder, device, report, world)
+    return _train_one(other, prepared, folder, device, report, world, run_dir / STOP_FILE)
 
 
 def _baseline_job(resolved: Resolved, prepared: PreparedSet, device: torch.device) -> TrainJob:
@@ -453,7 +311,3 @@ def _score_held_out(
     found = evaluate(pairs, prepared.labels, run_dir, report)
     scores = found.table.to_json()["summary"]
     return {"scores": scores, "scored": len(pairs), "refused": found.refused, "failed": len(cases) - len(pairs)}
-
-
-def _as_json(options: Any) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items()}

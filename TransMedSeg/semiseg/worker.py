@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import logging
 import os
 import socket
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import fields
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .distributed import World, any_rank, join_world, leave_world
 from .errors import InputError
+from .job_options import options_from
 from .protocol import (
     EVENTS_FILE,
-    LOCK_FILE,
     STOP_FILE,
     EventWriter,
     ExitCode,
@@ -54,85 +53,88 @@ def _run(run_dir: Path, also: Report | None, world: World) -> ExitCode:
     writer: EventWriter | None = None
 
     def report(kind: str, **values: Any) -> None:
-        if writer is not None:
-            writer(kind, **values)
         if also is not None and world.is_main:
             also(kind, **values)
+        if writer is not None:
+            writer(kind, **values)
 
-    try:
-        job = _read(run_dir)
-        writer = _open_events(run_dir, world)
-        device = str(job.options.get("device", "auto"))
-        lock = HeldLock(run_dir, device, __file__, __version__) if world.is_main else nullcontext()
-        with lock:
+    with ExitStack() as held:  # the folder is ours until the last event is written
+        try:
+            job = _read(run_dir)
+            writer = _open_events(run_dir, world)
+            held.callback(_close, writer)
+            device = str(job.options.get("device", "auto"))
             if world.is_main:
+                held.enter_context(HeldLock(run_dir, device, __file__, __version__))
                 (run_dir / STOP_FILE).unlink(missing_ok=True)  # a stop ends one run, not the next
             any_rank(False)  # nobody looks for a stop file before it is gone
             report("started", version=__version__, engine=str(Path(__file__).parent), pid=os.getpid(), host=socket.gethostname(), device=device, verb=job.verb, ranks=world.size)  # fmt: skip
             result = _call(job, run_dir, report, world)
-        if isinstance(result, dict) and "stopped_at" in result:
-            report("stopped", step=result["stopped_at"])
-            return ExitCode.STOPPED
-        report("finished", result=result)
-        return ExitCode.FINISHED
-    except BlockingIOError as error:
+            if isinstance(result, dict) and "stopped_at" in result:
+                report("stopped", step=result["stopped_at"])
+                return ExitCode.STOPPED
+            report("finished", result=result)
+            return ExitCode.FINISHED
+        except Exception as error:
+            return _explain(error, run_dir, report)
+
+
+def _close(writer: EventWriter) -> None:
+    with suppress(OSError):  # what could not be written was told when it was written
+        writer.close()
+
+
+def _explain(error: Exception, run_dir: Path, report: Report) -> ExitCode:
+    """Says in an event and in the log how it ended, and how the process shall end."""
+    if isinstance(error, OSError):
+        error = _as_input_error(error, run_dir)
+    if not isinstance(error, InputError):
+        traceback.print_exception(error)  # into log.txt, where the one who starts us sends our output
+        last = dict(code="E502", message=f"{type(error).__name__}: {error}", hint="This is a defect; log.txt has the details.")
+        return _end(ExitCode.CRASHED, report, "failed", last)
+    print(f"refused: {error}", file=sys.stderr, flush=True)
+    if error.code == "E807":
+        hint = "Free at least 1 GB, then run it again: it continues from its last saved state."
+        return _end(ExitCode.STOPPED, report, "paused", dict(code=error.code, message=error.message, hint=hint))
+    path = None if error.path is None else str(error.path)
+    return _end(ExitCode.REFUSED, report, "failed", dict(code=error.code, message=error.message, hint=error.hint, path=path))
+
+
+def _end(code: ExitCode, report: Report, kind: str, values: dict[str, Any]) -> ExitCode:
+    try:
+        report(kind, **values)
+    except OSError as error:  # the disk that is full, or gone: the exit code and the log have to do
+        print(f"the last event could not be written: {error}", file=sys.stderr, flush=True)
+    return code
+
+
+def _as_input_error(error: OSError, run_dir: Path) -> Exception:
+    """What the disk and the folder can be blamed for; any other error is a defect of ours and comes back as it is."""
+    if isinstance(error, BlockingIOError):
         where = str(error.args[-1]) if error.args else "another worker"
-        refusal = InputError(f"The run folder is used by another worker ({where}).", code="E809", path=run_dir, hint="Wait for it, or stop it.")
-        return _refuse(refusal, report)
-    except InputError as error:
-        if error.code == "E807":
-            report("paused", code=error.code, message=f"{error.message}", hint="Free at least 1 GB, then run it again: it continues from its last saved state.")  # fmt: skip
-            return ExitCode.STOPPED
-        return _refuse(error, report)
-    except (ProtocolError, FileNotFoundError) as error:
-        if isinstance(error, FileNotFoundError) and not str(error.filename).endswith("job.json"):
-            raise
-        return _refuse(InputError(f"There is no usable job: {error}", path=run_dir, hint="`semiseg new` writes one."), report)
-    except Exception as error:
-        traceback.print_exc()  # into log.txt, where the one who starts us sends our output
-        report("failed", code="E502", message=f"{type(error).__name__}: {error}", hint="This is a defect; log.txt has the details.")  # fmt: skip
-        return ExitCode.CRASHED
-    finally:
-        if writer is not None:
-            writer.close()
-
-
-def _refuse(error: InputError, report: Report) -> ExitCode:
-    report("failed", code=error.code, message=error.message, hint=error.hint, path=None if error.path is None else str(error.path))
-    logging.getLogger(__name__).info("refused: %s", error)
-    return ExitCode.REFUSED
+        return InputError(f"The run folder is used by another worker ({where}).", code="E809", path=run_dir, hint="Wait for it, or stop it.")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError("The disk is full.", code="E807", path=run_dir)
+    at = Path(str(error.filename)) if error.filename else None
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and at is not None and run_dir in (at, *at.parents):
+        return InputError(f"The run folder is not writable: {error.strerror}.", code="E809", path=run_dir, hint="Choose another folder.")
+    return error
 
 
 def _read(run_dir: Path) -> Job:
     if not run_dir.is_dir():
         raise InputError("The run folder does not exist.", path=run_dir, hint="`semiseg new` makes one.")
-    return read_job(run_dir)
+    try:
+        return read_job(run_dir)
+    except (ProtocolError, FileNotFoundError) as error:
+        raise InputError(f"There is no usable job: {error}", path=run_dir, hint="`semiseg new` writes one.") from error
 
 
 def _open_events(run_dir: Path, world: World) -> EventWriter:
-    try:
-        owner = read_lock(run_dir)
-        if world.is_main and owner is not None and owner.is_alive and owner.pid != os.getpid():
-            raise BlockingIOError(11, f"{owner.host}, process {owner.pid}")
-        return EventWriter(run_dir / EVENTS_FILE if world.is_main else None)
-    except PermissionError as error:
-        raise InputError(f"The run folder is not writable: {error.strerror}.", code="E809", path=run_dir, hint="Choose another folder.") from error
-
-
-def options_from(kind: type, values: dict[str, Any], what: str) -> Any:
-    """Builds an options dataclass from JSON values.
-
-    Raises:
-        InputError: An option has a name nobody knows, or a value that does not fit.
-    """
-    known = {entry.name for entry in fields(kind)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise InputError(f"{what} has no option {', '.join(unknown)}.", hint=f"It has {', '.join(sorted(known))}.")
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The options of {what} do not fit: {error}.") from error
+    owner = read_lock(run_dir)
+    if world.is_main and owner is not None and owner.is_alive and not owner.is_this_process:
+        raise BlockingIOError(errno.EAGAIN, f"{owner.host}, process {owner.pid}")
+    return EventWriter(run_dir / EVENTS_FILE if world.is_main else None)
 
 
 def _call(job: Job, run_dir: Path, report: Report, world: World) -> dict[str, Any]:
@@ -169,6 +171,3 @@ def print_log_header() -> None:
     import platform
 
     print(json.dumps({"semiseg": __version__, "python": sys.version.split()[0], "system": platform.platform()}), flush=True)
-
-
-__all__ = ["LOCK_FILE", "options_from", "print_log_header", "run_folder"]

@@ -1,0 +1,161 @@
+"""What the verb ``train`` is asked for, and every number it leaves open filled in."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .data.augment import AugmentOptions
+from .data.cache import PreparedSet
+from .data.cases import find_cases
+from .data.files import read_volume
+from .data.preprocess import Preprocessing
+from .errors import InputError
+from .job_options import options_from
+from .methods import METHODS, load_method
+from .networks import NETWORKS
+from .training.options import TrainOptions
+from .training.plan import GOALS, make_plan
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Options of the verb ``train``.
+
+    Attributes:
+        labeled: Files and folders with images and masks. One folder alone may hold everything.
+        unlabeled: Files and folders with images.
+        held_out: Files and folders with images and masks for the final score.
+        num_labeled: Only the first so many labeled cases keep their masks; the rest is used without.
+        num_validation: Labeled patients set aside to watch the training.
+        labels: ``{"value", "name"}`` of each structure.
+        method: A name of ``METHODS``.
+        preset: "plus" (our defaults) or "faithful" (the authors' code).
+        goal: "quick", "normal" or "best"; fills in what the fields below leave open.
+        minutes: Length of the training on a CPU, where the goal's is not wanted; 0 keeps the goal's.
+        network: A name of ``NETWORKS``.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        seed: Of everything random.
+        baseline: Also train on the labels alone with the same budget, to measure the gain.
+        assumed_spacing_mm: (slice, row, column) for files that state none.
+        preprocessing: Fields of ``Preprocessing``.
+        network_options: Options of the network.
+        method_options: Fields of the method's ``Options``.
+        training: Fields of ``TrainOptions``.
+        augment: Fields of ``AugmentOptions``.
+        prepared: A prepared folder to use instead of preparing ``labeled`` and the others.
+        threads: CPU threads; 0 takes all.
+    """
+
+    labeled: list[str] = field(default_factory=list)
+    unlabeled: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
+    num_labeled: int | None = None
+    num_validation: int = 0
+    labels: list[dict[str, Any]] = field(default_factory=lambda: [{"value": 1, "name": "left atrium"}])
+    method: str = "transmedseg"
+    preset: str = "plus"
+    goal: str = "normal"
+    minutes: float = 0.0
+    network: str = "vnet"
+    device: str = "auto"
+    seed: int = 0
+    baseline: bool = False
+    assumed_spacing_mm: list[float] | None = None
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    network_options: dict[str, Any] = field(default_factory=dict)
+    method_options: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+    prepared: str = ""
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        choices = {"method": METHODS, "network": NETWORKS, "goal": GOALS, "preset": ("plus", "faithful")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"The job's {name} must be one of {', '.join(allowed)}; found {getattr(self, name)!r}.", hint=f"Change {name} in job.json."
+                )
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job with every number filled in, and the objects made from it."""
+
+    job: TrainJob
+    options: TrainOptions
+    augment: AugmentOptions
+    preprocessing: Preprocessing
+    method_options: Any
+    network_options: dict[str, Any]
+
+
+def resolve(job: TrainJob, device: torch.device) -> Resolved:
+    """Fills in every default: what the job says, else the method's preset, else the plan for its goal, else the default."""
+    method = load_method(job.method)
+    preset = method.presets[job.preset]
+    plan = None
+    if "patch_size" not in job.training:  # a resolved job needs no plan
+        shape, spacing = _typical_grid(job)
+        plan = make_plan(job.goal, device, shape, spacing)
+    network_type = NETWORKS[job.network].options
+    known = {entry.name for entry in fields(network_type)}
+    planned = {key: value for key, value in (plan.network_options if plan else {}).items() if key in known}
+    from_preset = {key: value for key, value in preset.network.items() if key in known}
+    network_options = {**planned, **from_preset, **job.network_options}
+    training = {**(plan.training if plan else {}), **preset.training}
+    if job.minutes > 0 and "minutes" in training:
+        training["minutes"] = job.minutes
+    if "iterations" in job.training:
+        training.pop("minutes", None)  # a stated number of steps beats a planned length
+    training.update(job.training)
+    preprocessing = dict(job.preprocessing)
+    if plan is not None and plan.spacing_mm is not None:
+        preprocessing.setdefault("spacing_mm", plan.spacing_mm)
+    try:
+        options = options_from(TrainOptions, training, "the training")
+        augment = options_from(AugmentOptions, {**preset.augment, **job.augment}, "the augmentation")
+        method_options = options_from(method.Options, {**preset.method, **job.method_options}, f"the method {job.method}")
+        prepared_as = Preprocessing.from_json({**Preprocessing().to_json(), **preprocessing})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"An option of the job does not fit: {error}.", hint="`semiseg describe` lists them all.") from error
+    full = replace(
+        job,
+        preprocessing=prepared_as.to_json(),
+        network_options=network_options,
+        method_options=as_json(method_options),
+        training=as_json(options),
+        augment=as_json(augment),
+    )
+    return Resolved(full, options, augment, prepared_as, method_options, network_options)
+
+
+def _typical_grid(job: TrainJob) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Median shape and spacing of up to four labeled cases."""
+    if job.prepared:
+        prepared = PreparedSet.load(Path(job.prepared))
+        grids = [(prepared.shape(i), prepared.cases[i].spacing_mm) for i in prepared.indices("labeled")[:4]]
+    else:
+        found = find_cases([Path(p) for p in job.labeled], [Path(p) for p in job.unlabeled], [Path(p) for p in job.held_out], job.num_labeled)
+        grids = []
+        for case in found.labeled[:4]:
+            try:
+                geometry = read_volume(case.image).geometry
+            except InputError:
+                continue  # prepare reports it with its reason
+            grids.append((geometry.shape, geometry.spacing_mm))
+    if not grids:
+        return (64, 128, 128), (1.0, 1.0, 1.0)
+    shape = tuple(int(statistics.median(grid[0][axis] for grid in grids)) for axis in range(3))
+    spacing = tuple(float(statistics.median(grid[1][axis] for grid in grids)) for axis in range(3))
+    return shape, spacing
+
+
+def as_json(options: Any) -> dict[str, Any]:
+    """The fields of an options dataclass as JSON values."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items()}
