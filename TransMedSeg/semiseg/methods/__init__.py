@@ -28,6 +28,8 @@ class MethodEntry(NamedTuple):
 METHODS: dict[str, MethodEntry] = {
     "supervised": MethodEntry("supervised:Supervised", "Labeled data only", "the baseline"),
     "mean_teacher": MethodEntry("mean_teacher:MeanTeacher", "Mean Teacher", "Tarvainen and Valpola, NeurIPS 2017"),
+    "ua_mt": MethodEntry("ua_mt:UAMeanTeacher", "Uncertainty-aware Mean Teacher", "UA-MT, Yu et al., MICCAI 2019"),
+    "cps": MethodEntry("cps:CPS", "Cross pseudo-supervision", "Chen et al., CVPR 2021"),
     "bcp": MethodEntry("bcp:BCP", "Bidirectional copy-paste", "Bai et al., CVPR 2023"),
     "graphcl": MethodEntry("graphcl:GraphCL", "Graph-based clustering", "GraphCL, ICML 2025"),
     "transmedseg": MethodEntry("transmedseg:TransMedSeg", "Transferable semantic augmentation", "TransMedSeg, 2025"),

@@ -110,6 +110,11 @@ class AbstractMethod(nn.Module, abc.ABC):
     def deployed(self) -> nn.Module:
         """The network that is validated and written to the model file."""
 
+    @property
+    def deployed_network(self) -> tuple[str, dict[str, Any]] | None:
+        """Name and options that build ``deployed`` again; None: the task's network with the task's options."""
+        return None
+
     def start_stage(self, stage: str) -> None:
         """Called once before a stage's first step; copies weights, freezes parts."""
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..errors import InputError
+from .resvnet import ResVNet, ResVNetOptions
+from .two_networks import TwoNetworks, TwoNetworksOptions, TwoPlanarNetworksOptions
 from .unet import UNet, UNetOptions
 from .vnet import VNet, VNetOptions
 
@@ -21,6 +23,7 @@ class NetworkEntry(NamedTuple):
         spatial_dims: 2 or 3.
         options: The dataclass of its options; the docstring explains each.
         build: (in_channels, num_classes, options) -> network.
+        by_method_only: A method makes it and deploys it; a job cannot choose it.
     """
 
     title: str
@@ -28,14 +31,24 @@ class NetworkEntry(NamedTuple):
     spatial_dims: int
     options: type
     build: Any
+    by_method_only: bool = False
+
+
+def _two_networks(in_channels: int, num_classes: int, options: TwoNetworksOptions) -> TwoNetworks:
+    first = build_network(options.first, in_channels, num_classes, dict(options.first_options))
+    second = build_network(options.second, in_channels, num_classes, dict(options.second_options))
+    return TwoNetworks(first, second, options.average)
 
 
 NETWORKS: dict[str, NetworkEntry] = {
     "vnet": NetworkEntry("V-Net", "3DV 2016, UA-MT variant", 3, VNetOptions, VNet),
+    "resvnet": NetworkEntry("Residual V-Net", "SDCL, MICCAI 2024", 3, ResVNetOptions, ResVNet),
     "unet3d": NetworkEntry(
         "3-D U-Net", "MICCAI 2016, layout of the 2-D one", 3, UNetOptions, lambda i, c, o: UNet(i, c, 3, o)
     ),
     "unet2d": NetworkEntry("2-D U-Net", "MICCAI 2015, SSL4MIS variant", 2, UNetOptions, lambda i, c, o: UNet(i, c, 2, o)),
+    "two_networks3d": NetworkEntry("Two 3-D networks", "CPS, MICD", 3, TwoNetworksOptions, _two_networks, True),
+    "two_networks2d": NetworkEntry("Two 2-D networks", "CPS, MICD", 2, TwoPlanarNetworksOptions, _two_networks, True),
 }
 
 
