@@ -133,7 +133,8 @@ def _points(mask: np.ndarray, step: np.ndarray | tuple[float, ...] | None) -> np
 def _nearest(points: np.ndarray, others: np.ndarray, apart: np.ndarray) -> np.ndarray:
     distances = np.zeros(len(points))
     if apart.any():
-        # A plain split at the middle builds several times faster than median splits, and surfaces are evenly spread.
-        tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
+        # Splits at the middle, not at the median: faster to build, and surfaces are evenly spread. Large leaves: voxels
+        # come in rows of equal distance, which a deep tree would visit one by one.
+        tree = cKDTree(others, leafsize=32, balanced_tree=False, compact_nodes=False)
         distances[apart] = tree.query(points[apart])[0]
     return distances
