@@ -17,7 +17,7 @@ from .data.preprocess import Preprocessing
 from .errors import InputError
 from .job_options import options_from
 from .methods import METHODS, load_method
-from .networks import NETWORKS
+from .networks import CHOOSABLE, NETWORKS
 from .training.options import TrainOptions
 from .training.plan import GOALS, make_plan
 
@@ -34,10 +34,10 @@ class TrainJob:
         num_validation: Labeled patients set aside to watch the training.
         labels: ``{"value", "name"}`` of each structure.
         method: A name of ``METHODS``.
-        preset: "plus" (our defaults) or "faithful" (the authors' code).
+        preset: "plus" (our defaults), "faithful" (the authors' code) or another of the method's presets.
         goal: "quick", "normal" or "best"; fills in what the fields below leave open.
         minutes: Length of the training on a CPU, where the goal's is not wanted; 0 keeps the goal's.
-        network: A name of ``NETWORKS``.
+        network: A name of ``CHOOSABLE`` networks.
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: Of everything random.
         baseline: Also train on the labels alone with the same budget, to measure the gain.
@@ -75,7 +75,9 @@ class TrainJob:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        choices = {"method": METHODS, "network": NETWORKS, "goal": GOALS, "preset": ("plus", "faithful")}
+        choices = {"method": METHODS, "network": CHOOSABLE, "goal": GOALS}
+        if self.method in METHODS:
+            choices["preset"] = load_method(self.method).presets
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(
@@ -102,7 +104,7 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
     plan = None
     if "patch_size" not in job.training:  # a resolved job needs no plan
         shape, spacing = _typical_grid(job)
-        plan = make_plan(job.goal, device, shape, spacing)
+        plan = make_plan(job.goal, device, shape, spacing, NETWORKS[job.network].spatial_dims)
     network_type = NETWORKS[job.network].options
     known = {entry.name for entry in fields(network_type)}
     planned = {key: value for key, value in (plan.network_options if plan else {}).items() if key in known}
