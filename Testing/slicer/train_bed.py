@@ -1,5 +1,6 @@
 """What the tests of the training module share: a panel, an engine to play with, waiting."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,12 @@ CASES = (
     "U1,unlabeled,,,U1,10 x 10 x 10,1 x 1 x 1,,{folder}/unlabeled/U1.nrrd,",
     "U2,unlabeled,E805,This volume looks different.,U2,10 x 10 x 10,5 x 5 x 5,,{folder}/unlabeled/U2.nrrd,",
 )
+
+
+def engine_python():
+    """A Python with the engine's packages: named by SEMISEG_ENGINE_PYTHON, or the one test.sh makes; None without."""
+    named = os.environ.get("SEMISEG_ENGINE_PYTHON", str(REPOSITORY / ".venv" / "bin" / "python"))
+    return named if Path(named).exists() else None
 
 
 def until(condition, seconds=20):

@@ -20,7 +20,7 @@ import slicer
 from semiseg import protocol
 
 from .Messages import message
-from .RunState import CLOSED_FILE, Ending, State, durationText, endingOf, endingWithoutWord, lastEnding
+from .RunState import CLOSED_FILE, Ending, State, durationText, endingByForce, endingOf, endingWithoutWord, lastEnding
 
 POLL_MS = 200
 GRACE_SECONDS = 20.0
@@ -227,7 +227,7 @@ class EngineProcess:
             self._end(endingOf(last, self.runDir))
         elif now - self._goneSince >= _LAST_WORDS_SECONDS:
             killed = bool(self._endBy)
-            self._end(Ending(State.Interrupted) if killed else endingWithoutWord(self._exitCode, self.runDir))
+            self._end(endingByForce(self.runDir) if killed else endingWithoutWord(self._exitCode, self.runDir))
 
     def _isAlive(self) -> bool:
         if self._child in _children:

@@ -123,6 +123,8 @@ def stateOf(runDir: Path, events: list[dict]) -> State:
     ending = lastEnding(events)
     if ending is not None:
         return endingOf(ending, runDir).state
+    if (runDir / CLOSED_FILE).exists():
+        return State.Stopped
     return State.Interrupted if events else State.New
 
 
@@ -150,6 +152,11 @@ def endingOf(event: dict, runDir: Path) -> Ending:
         code = codeIn(text) or "E502"
         text = message("E502", reason=text) if code == "E502" else _textOf(code, runDir)
     return Ending(State.Failed, code, text or _textOf(code, runDir))
+
+
+def endingByForce(runDir: Path) -> Ending:
+    """The ending of a run that the window itself ended."""
+    return Ending(State.Stopped if (runDir / CLOSED_FILE).exists() else State.Interrupted)
 
 
 def endingWithoutWord(exitCode: int | None, runDir: Path) -> Ending:

@@ -1,0 +1,31 @@
+# The two macros the extension uses, with the behavior that matters to it: a listed file that is absent stops the
+# configuration; a path that leaves the module's folder is not installed.
+include(CTest)
+
+set(STUB_SCRIPTS_DIR "lib/Slicer-stub/qt-scripted-modules")
+
+macro(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(STUB "WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(STUB_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "unknown arguments: ${STUB_UNPARSED_ARGUMENTS}")
+  endif()
+  foreach(file ${STUB_SCRIPTS} ${STUB_RESOURCES})
+    if(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${file}")
+      message(FATAL_ERROR "${STUB_NAME} lists ${file}, which does not exist")
+    endif()
+    if(IS_ABSOLUTE "${file}" OR file MATCHES "^\\.\\.")
+      message(WARNING "${file} is outside of the module's folder and is not installed")
+    else()
+      get_filename_component(folder "${file}" DIRECTORY)
+      install(FILES "${file}" DESTINATION "${STUB_SCRIPTS_DIR}/${folder}")
+    endif()
+  endforeach()
+endmacro()
+
+macro(slicer_add_python_unittest)
+  cmake_parse_arguments(STUB_TEST "" "SCRIPT" "" ${ARGN})
+  if(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${STUB_TEST_SCRIPT}")
+    message(FATAL_ERROR "the test ${STUB_TEST_SCRIPT} does not exist")
+  endif()
+  add_test(NAME "py_${STUB_TEST_SCRIPT}" COMMAND "${CMAKE_COMMAND}" -E true)
+endmacro()
