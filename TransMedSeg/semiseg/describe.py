@@ -20,13 +20,14 @@ def describe() -> dict[str, Any]:
     from .data.preprocess import Preprocessing
     from .inference.segmenter import SegmentOptions
     from .methods import METHODS, load_method
-    from .networks import NETWORKS, build_network
+    from .networks import CHOOSABLE, NETWORKS, build_network
     from .train import TrainJob
     from .training.options import TrainOptions
     from .training.plan import GOALS
 
     networks = []
-    for name, entry in NETWORKS.items():
+    for name in CHOOSABLE:
+        entry = NETWORKS[name]
         classes = 2 if entry.spatial_dims == 3 else 4
         network = build_network(name, 1, classes)
         networks.append(

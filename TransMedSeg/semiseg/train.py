@@ -152,7 +152,7 @@ def _train_one(
         return {"stopped_at": outcome.iteration}
     result = _result(resolved, prepared, method, outcome, time.time() - started)
     if world.is_main:
-        card = _card(resolved, prepared, result)
+        card = _card(resolved, prepared, result, method)
         write_model(run_dir / MODEL_FILE, card, method.deployed.state_dict())
         report("saved", path=str(run_dir / MODEL_FILE), what="model", step=outcome.iteration)
     wait_for_all()
@@ -190,6 +190,7 @@ def _baseline_job(resolved: Resolved, prepared: PreparedSet, device: torch.devic
     return replace(
         job,
         method="supervised",
+        preset=job.preset if job.preset in load_method("supervised").presets else "plus",
         method_options={},
         training=training,
         baseline=False,
@@ -258,16 +259,18 @@ def _result(
     }
 
 
-def _card(resolved: Resolved, prepared: PreparedSet, result: dict[str, Any]) -> dict[str, Any]:
+def _card(resolved: Resolved, prepared: PreparedSet, result: dict[str, Any], method: AbstractMethod) -> dict[str, Any]:
+    own = (resolved.job.network, {**resolved.network_options, **_method_network_options(resolved)})
+    network, network_options = method.deployed_network or own
     patch = resolved.options.patch_size
     spacings = [prepared.cases[index].spacing_mm for index in prepared.indices("labeled")]
     return {
         "name": f"{resolved.job.method} {'-'.join(label['name'] for label in prepared.labels)}",
         "network": {
-            "name": resolved.job.network,
+            "name": network,
             "in_channels": 1,
             "num_classes": prepared.num_classes,
-            "options": {**resolved.network_options, **_method_network_options(resolved)},
+            "options": network_options,
         },
         "labels": list(prepared.labels),
         "preprocessing": prepared.preprocessing.to_json(),

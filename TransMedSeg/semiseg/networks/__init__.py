@@ -23,7 +23,7 @@ class NetworkEntry(NamedTuple):
         spatial_dims: 2 or 3.
         options: The dataclass of its options; the docstring explains each.
         build: (in_channels, num_classes, options) -> network.
-        by_method_only: A method makes it and deploys it; a job cannot choose it.
+        by_method_only: A method builds it from others and writes it to the model file; a job cannot choose it.
     """
 
     title: str
@@ -51,6 +51,9 @@ NETWORKS: dict[str, NetworkEntry] = {
     "two_networks2d": NetworkEntry("Two 2-D networks", "CPS, MICD", 2, TwoPlanarNetworksOptions, _two_networks, True),
 }
 
+CHOOSABLE = tuple(name for name, entry in NETWORKS.items() if not entry.by_method_only)
+"""The networks that a job can choose."""
+
 
 def build_network(name: str, in_channels: int, num_classes: int, options: dict[str, Any] | None = None) -> nn.Module:
     """Builds a network by name.
@@ -69,7 +72,7 @@ def build_network(name: str, in_channels: int, num_classes: int, options: dict[s
         InputError: The name, an option or its value is unknown.
     """
     if name not in NETWORKS:
-        raise InputError(f"There is no network named {name!r}.", hint=f"Choose one of {', '.join(NETWORKS)}.")
+        raise InputError(f"There is no network named {name!r}.", hint=f"Choose one of {', '.join(CHOOSABLE)}.")
     entry = NETWORKS[name]
     known = {field.name for field in fields(entry.options)}
     unknown = set(options or {}) - known
