@@ -18,7 +18,8 @@ class AugmentOptions:
 
     Attributes:
         flip_axes: Array axes (0 slice, 1 row, 2 column) that are flipped, each with probability one half. BCP on LA: 1 and 2.
-        quarter_turns: Turn by 0, 90, 180 or 270 degrees in the row-column plane (BCP on LA). Needs equal row and column sides.
+        quarter_turns: Turn by 0, 90, 180 or 270 degrees in the row-column plane (BCP on LA); patches with unequal row and column sides by 0 or
+            180.
         rotation_deg: Largest turn around each array axis; 0 keeps the voxel grid, so nothing is interpolated.
         scale: Largest relative change of size along each axis, as a natural logarithm: 0.2 means 0.82 to 1.22.
         intensity: Strength of the intensity changes from 0 (off) to 1: contrast curve, bias field, gain, blur and noise.
@@ -73,15 +74,17 @@ def draw_patch(
     scales = np.exp(rng.uniform(-options.scale, options.scale, 3))
     flips = np.where((rng.random(3) < 0.5) & np.isin([0, 1, 2], options.flip_axes), -1.0, 1.0)
     turns = int(rng.integers(4)) if options.quarter_turns else 0
+    if size[1] != size[2]:
+        turns -= turns % 2
     scales[flat], flips[flat] = 1.0, 1.0
     matrix = _rotation(angles) * scales
     if turns:
         quarter = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=np.float64)
         matrix = matrix @ np.linalg.matrix_power(quarter, turns)
     if options.keeps_grid:
-        free = np.maximum(shape - size, 0)
-        corner = np.floor(rng.random(3) * (free + 1))
-        center = np.where(shape >= size, corner + (size - 1) / 2, (shape - 1) / 2)
+        free = shape - size
+        corner = np.where(free >= 0, np.floor(rng.random(3) * (free + 1)), np.floor(free / 2))
+        center = corner + (size - 1) / 2
     else:
         low = np.minimum((size - 1) / 2, (shape - 1) / 2)
         center = low + rng.random(3) * (shape - 1 - 2 * low)
@@ -105,6 +108,8 @@ def cut_patch(
 ) -> tuple[Tensor, Tensor | None]:
     """Cuts one patch of an image (trilinear, edge values outside) and of its label (nearest, background outside).
 
+    A draw that keeps the voxel grid copies voxels as they are.
+
     Args:
         image: (slice, row, column) floating point, on any device.
         label: (slice, row, column) uint8 on the same device, or None.
@@ -112,6 +117,9 @@ def cut_patch(
     Returns:
         Image (*patch_size) float32 and label (*patch_size) int64 or None.
     """
+    on_grid = _voxel_numbers(draw, patch_size)
+    if on_grid is not None:
+        return _copy(image, *on_grid).float(), None if label is None else _copy(label, *on_grid, outside=0).long()
     grid = _sampling_grid(draw, image.shape, patch_size, image.device)
     volume = image[None, None].float()
     patch = F.grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=False)[0, 0]
@@ -119,6 +127,33 @@ def cut_patch(
         return patch, None
     mask = F.grid_sample(label[None, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False)
     return patch, mask[0, 0].round_().long()
+
+
+def _voxel_numbers(draw: PatchDraw, patch_size: tuple[int, int, int]) -> tuple[list[int], list[np.ndarray]] | None:
+    """The patch axis that each axis of the case follows, and the case's voxels along it; None when they are not whole."""
+    size = np.abs(draw.matrix)
+    if not (np.isin(size, (0, 1)).all() and (size.sum(0) == 1).all() and (size.sum(1) == 1).all()):
+        return None
+    follows, numbers = [], []
+    for axis, center in enumerate(draw.center):
+        other = int(size[axis].argmax())
+        positions = center + draw.matrix[axis, other] * (np.arange(patch_size[other]) - (patch_size[other] - 1) / 2)
+        if (positions != np.rint(positions)).any():
+            return None
+        follows.append(other)
+        numbers.append(positions.astype(np.int64))
+    return follows, numbers
+
+
+def _copy(case: Tensor, follows: list[int], numbers: list[np.ndarray], outside: int | None = None) -> Tensor:
+    """Voxels by number along each axis; outside the case its edge values, or ``outside``."""
+    for axis, wanted in enumerate(numbers):
+        beyond = np.flatnonzero((wanted < 0) | (wanted >= case.shape[axis]))
+        index = torch.from_numpy(wanted.clip(0, case.shape[axis] - 1)).to(case.device)
+        case = case.index_select(axis, index)
+        if outside is not None and len(beyond):
+            case = case.index_fill(axis, torch.from_numpy(beyond).to(case.device), outside)
+    return case.permute(*np.argsort(follows).tolist()).contiguous()
 
 
 def _sampling_grid(
@@ -143,8 +178,8 @@ class IntensityDraw:
     """One sample's intensity changes; 0 switches a part off.
 
     Attributes:
-        gamma: Exponent of the contrast curve minus one ... as a natural logarithm; its sign with ``inverted`` bends either end.
-        inverted: Bend the bright end instead of the dark one.
+        gamma: Natural logarithm of the contrast curve's exponent.
+        inverted: Bend the bright end of the curve instead of the dark one.
         bias: (3, 3, 3) logarithms of the multiplicative field at the nodes of a coarse grid.
         log_gain, offset: ``image * exp(log_gain) + offset``, in units of the image's standard deviation.
         blur_voxels: Standard deviation of the Gaussian blur.

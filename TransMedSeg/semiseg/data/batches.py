@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .augment import AugmentOptions, IntensityDraw, change_intensity, cut_patch, draw_intensity, draw_patch
+from .augment import AugmentOptions, IntensityDraw, PatchDraw, change_intensity, cut_patch, draw_intensity, draw_patch
 from .cache import PreparedSet
 from .randomness import generator_for, seed_for
 
@@ -61,13 +62,14 @@ class CaseStore:
         self._prepared = prepared
         self._device = device
         self._cases: dict[int, tuple[Tensor, Tensor | None]] = {}
-        total = sum(prepared.num_bytes(index) for index in indices)
+        # grid_sample on a CPU has no half precision: there the images are kept as float32
+        dtype = torch.float32 if device.type == "cpu" else torch.float16
+        more = dtype.itemsize - torch.float16.itemsize  # than num_bytes counts, a voxel
+        total = sum(prepared.num_bytes(index) + more * math.prod(prepared.shape(index)) for index in indices)
         self.is_resident = total <= budget_bytes
         if self.is_resident:
             for index in indices:
                 image, label = prepared.arrays(index)
-                # grid_sample on a CPU has no half precision: there the images are kept as float32
-                dtype = torch.float32 if device.type == "cpu" else torch.float16
                 self._cases[index] = (
                     torch.from_numpy(np.array(image)).to(device, dtype),
                     None if label is None else torch.from_numpy(np.array(label)).to(device),
@@ -76,13 +78,27 @@ class CaseStore:
     def shape(self, index: int) -> tuple[int, int, int]:
         return self._prepared.shape(index)
 
-    def case(self, index: int) -> tuple[Tensor, Tensor | None]:
-        """Image and label of one case on the device."""
+    def patch(self, index: int, draw: PatchDraw, patch_size: tuple[int, int, int], with_label: bool) -> tuple[Tensor, Tensor | None]:
+        """Image (*patch_size) float32 and label (*patch_size) int64 or None of one patch, on the device."""
         if self.is_resident:
-            return self._cases[index]
-        image, label = self._prepared.arrays(index)
-        image_tensor = torch.from_numpy(np.array(image)).to(self._device, torch.float32, non_blocking=True)
-        return image_tensor, None if label is None else torch.from_numpy(np.array(label)).to(self._device)
+            image, label = self._cases[index]
+        else:
+            image_array, label_array = self._prepared.arrays(index)
+            box, draw = _around(draw, patch_size, image_array.shape)
+            image = torch.from_numpy(np.array(image_array[box])).to(self._device).float()
+            label = None if label_array is None or not with_label else torch.from_numpy(np.array(label_array[box])).to(self._device)
+        return cut_patch(image, label if with_label else None, draw, patch_size)
+
+
+def _around(
+    draw: PatchDraw, patch_size: tuple[int, int, int], shape: tuple[int, ...]
+) -> tuple[tuple[slice, ...], PatchDraw]:
+    """The box of a case that a patch is made of, and the same draw counted from the box's corner."""
+    reach = np.abs(draw.matrix) @ ((np.asarray(patch_size) - 1) / 2)
+    size = np.asarray(shape)
+    low = np.clip(np.floor(draw.center - reach).astype(int) - 1, 0, size - 1)
+    high = np.clip(np.ceil(draw.center + reach).astype(int) + 2, low + 1, size)
+    return tuple(slice(*ends) for ends in zip(low, high)), replace(draw, center=draw.center - low)
 
 
 class TwoStreamBatches:
@@ -149,8 +165,7 @@ class TwoStreamBatches:
             rng = generator_for(self._seed, iteration, sample, name)
             index = self._pick(indices, count, iteration, sample, name)
             draw = draw_patch(rng, self._store.shape(index), self._patch_size, self._augment)
-            image, label = self._store.case(index)
-            image, label = cut_patch(image, label if name == "labeled" else None, draw, self._patch_size)
+            image, label = self._store.patch(index, draw, self._patch_size, with_label=name == "labeled")
             images.append(image)
             labels.append(label)
             draws.append(draw_intensity(rng, self._augment.intensity))
