@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+NORMS = ("batch", "instance", "group", "none")
+
+
 class InstanceNorm(nn.Module):
     """Instance normalization with scale and shift, fast also for channels-last maps on a CPU.
 
@@ -40,7 +43,7 @@ def make_norm(name: str, num_channels: int, spatial_dims: int) -> nn.Module:
     """One normalization layer.
 
     Args:
-        name: ``"batch"``, ``"instance"``, ``"group"`` (eight channels a group) or ``"none"``.
+        name: One of ``NORMS``; ``"group"`` has eight channels a group.
         num_channels: Channels of the map.
         spatial_dims: 2 or 3.
 
@@ -55,4 +58,4 @@ def make_norm(name: str, num_channels: int, spatial_dims: int) -> nn.Module:
         return nn.GroupNorm(max(1, num_channels // 8), num_channels)
     if name == "none":
         return nn.Identity()
-    raise ValueError(f"normalization must be 'batch', 'instance', 'group' or 'none'; got {name!r}")
+    raise ValueError(f"normalization must be one of {NORMS}; got {name!r}")

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .normalization import make_norm
+from .normalization import NORMS, make_norm
 from .output import NetworkOutput
 
 _DROPOUT_DOWN = (0.05, 0.1, 0.2, 0.3, 0.5, 0.5)
@@ -40,6 +40,8 @@ class UNetOptions:
     def __post_init__(self) -> None:
         if not 3 <= self.depth <= 6:
             raise ValueError(f"depth of a U-Net is 3 to 6; got {self.depth}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {NORMS}; got {self.norm!r}")
         if self.width < 1 or not 0 <= self.dropout <= 1:
             raise ValueError(f"width must be at least 1 and dropout in [0, 1]; got {self.width} and {self.dropout}")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .normalization import make_norm
+from .normalization import NORMS, make_norm
 from .output import NetworkOutput
 
 _CONVOLUTIONS_DOWN = (1, 2, 3, 3, 3, 3)
@@ -42,6 +42,8 @@ class VNetOptions:
     def __post_init__(self) -> None:
         if not 3 <= self.depth <= 6:
             raise ValueError(f"depth of a V-Net is 3 to 6; got {self.depth}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {NORMS}; got {self.norm!r}")
         if self.width < 1 or not 0 <= self.dropout < 1:
             raise ValueError(f"width must be at least 1 and dropout in [0, 1); got {self.width} and {self.dropout}")
 
