@@ -32,6 +32,7 @@ METHODS: dict[str, MethodEntry] = {
     "cps": MethodEntry("cps:CPS", "Cross pseudo-supervision", "Chen et al., CVPR 2021"),
     "bcp": MethodEntry("bcp:BCP", "Bidirectional copy-paste", "Bai et al., CVPR 2023"),
     "graphcl": MethodEntry("graphcl:GraphCL", "Graph-based clustering", "GraphCL, ICML 2025"),
+    "micd": MethodEntry("micd:MICD", "Masked image consistency and discrepancy", "Zhou et al., arXiv 2503.14013, 2025"),
     "transmedseg": MethodEntry("transmedseg:TransMedSeg", "Transferable semantic augmentation", "TransMedSeg, 2025"),
 }
 
