@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batch
+from ..errors import InputError
 from ..losses.tsa import ClassMoments, head_weight, pair_table, pair_terms, tsa_diagnostics, tsa_loss, tsa_loss_exact
 from .base import AbstractMethod, Preset, Progress, Task, total_of
 from .copy_paste_training import FAITHFUL, PRETRAIN, CopyPasteOptions, CopyPasteTraining, SelfTrainingStep
@@ -40,7 +41,8 @@ class TSAOptions:
         shift: Use the mean shift. TransMedSeg: yes; without it the loss is ISDA's.
         covariance: "full", "diagonal" or "none". TransMedSeg: full.
         sign: 1 shifts towards the unlabeled features; -1 away from them, an ablation.
-        form: "bound": the closed form. "exact": the expectation itself, two classes only. "margin": constant margins instead of statistics, an ablation.
+        form: "bound": the closed form. "exact": the expectation itself, two classes only. "margin": constant margins instead of statistics, an
+            ablation for two classes.
             "plain": cross-entropy on the labeled voxels without augmentation, the control.
         margins: For form "margin": the two entries M[0, 1] and M[1, 0].
         confident: Unlabeled voxels enter the statistics where the most probable class has at least this probability; 0 takes all.
@@ -77,10 +79,17 @@ class TSATerm(nn.Module):
         num_classes: Classes including the background.
         num_features: Channels of the classifier's input.
         options: See ``TSAOptions``.
+
+    Raises:
+        InputError: The form is for two classes and there are more.
     """
 
     def __init__(self, num_classes: int, num_features: int, options: TSAOptions) -> None:
         super().__init__()
+        if options.form in ("exact", "margin") and num_classes != 2:
+            raise InputError(
+                f"TSA's form {options.form!r} is for two classes (one structure); here are {num_classes}.", hint="Use the form 'bound'."
+            )
         self.options = options
         self.source = ClassMoments(num_classes, num_features, options.momentum)
         self.target = ClassMoments(num_classes, num_features, options.momentum)
