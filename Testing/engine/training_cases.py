@@ -35,7 +35,7 @@ class MemoryCases:
             distance = np.sqrt(((np.indices(size) - center) ** 2).sum(0))
             label = np.zeros(size, np.uint8)
             for structure in range(1, num_classes):
-                label[distance < 7.0 - 2.0 * (structure - 1)] = structure
+                label[distance < 0.39 * min(shape) * (1 - 0.28 * (structure - 1))] = structure
             image = 2.0 * label / (num_classes - 1) - 0.5 + rng.normal(0, 0.3, size)
             self._cases.append((image.astype(np.float16), label))
 
