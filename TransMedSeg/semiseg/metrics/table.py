@@ -17,7 +17,17 @@ from .score import METRICS, score_masks
 SUMMARY = ("mean", "sd", "median", "q1", "q3", "count", "undefined")
 """What :meth:`Table.summary` tells: sd of a sample (n - 1), q1 and q3 the quartiles, undefined the NaNs left out."""
 
-TEXT_COLUMNS = ("dice", "jaccard", "hd95_voxels", "asd_voxels", "hd95_mm", "assd_mm", "volume_ml", "reference_ml")
+TEXT_COLUMNS = {
+    "dice": "Dice",
+    "jaccard": "Jaccard",
+    "hd95_voxels": "95HD vox",
+    "asd_voxels": "ASD vox",
+    "hd95_mm": "95HD mm",
+    "assd_mm": "ASSD mm",
+    "volume_ml": "mL",
+    "reference_ml": "ref. mL",
+}
+"""The numbers a terminal has room for, with short titles."""
 
 
 @dataclass(frozen=True)
@@ -123,21 +133,23 @@ class Table:
         ]
         return cls(rows)
 
-    def to_text(self, columns: Sequence[str] = TEXT_COLUMNS) -> str:
-        """A table for a terminal: the rows, then mean and sd, median and quartiles of each structure."""
-        lines = [["case", "label", *(METRICS[column] for column in columns)]]
-        lines += [
-            [row.case, row.label, *(_number(row.values.get(c, math.nan), c) for c in columns)] for row in self.rows
-        ]
-        rules = [len(lines)]
+    def to_text(self, columns: Sequence[str] = tuple(TEXT_COLUMNS)) -> str:
+        """Two tables for a terminal: the cases, then mean and sd, median and quartiles of each number and structure."""
+        cases = [["case", "label", *(TEXT_COLUMNS.get(column, METRICS[column]) for column in columns)]]
+        for row in self.rows:
+            cases.append([row.case, row.label, *(_number(row.values.get(c, math.nan), c) for c in columns)])
+        text = [_aligned(cases, 2)]
         for label, metrics in self.summary().items():
-            found = [(metrics[column], column) for column in columns]
-            count = max(int(numbers["count"] + numbers["undefined"]) for numbers, _ in found)
-            lines.append(["mean ± sd", f"{label} (n={count})", *(_mean_and_sd(n, c) for n, c in found)])
-            lines.append(["median [IQR]", label, *(_median_and_quartiles(n, c) for n, c in found)])
-        text = _aligned(lines, rules)
+            num_cases = sum(row.label == label for row in self.rows)
+            plural = "case" if num_cases == 1 else "cases"
+            lines = [[f"{label}, {num_cases} {plural}", "mean ± sd", "median [IQR]"]]
+            for column in columns:
+                numbers = metrics[column]
+                title = METRICS[column] + (f" ({numbers['undefined']} undefined)" if numbers["undefined"] else "")
+                lines.append([title, _mean_and_sd(numbers, column), _median_and_quartiles(numbers, column)])
+            text += ["", _aligned(lines, 1)]
         notes = [f"{row.case}, {row.label}: {row.note}." for row in self.rows if row.note]
-        return "\n".join([text, *notes]) + "\n"
+        return "\n".join([*text, *([""] if notes else []), *notes]) + "\n"
 
     def dumps(self) -> str:
         """:meth:`to_json` as text."""
@@ -177,12 +189,13 @@ def _median_and_quartiles(numbers: dict[str, float], column: str) -> str:
     return f"{_number(numbers['median'], column)} [{_number(numbers['q1'], column)}–{_number(numbers['q3'], column)}]"
 
 
-def _aligned(lines: list[list[str]], rules: list[int]) -> str:
+def _aligned(lines: list[list[str]], num_left: int) -> str:
+    """Columns of equal width, the first ``num_left`` to the left and the others to the right, a rule under the titles."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     out = []
-    for index, line in enumerate(lines):
-        if index == 1 or index in rules:
-            out.append("  ".join("─" * width for width in widths))
-        cells = [cell.ljust(w) if column < 2 else cell.rjust(w) for column, (cell, w) in enumerate(zip(line, widths))]
+    for line in lines:
+        cells = [
+            cell.ljust(w) if column < num_left else cell.rjust(w) for column, (cell, w) in enumerate(zip(line, widths))
+        ]
         out.append("  ".join(cells).rstrip())
-    return "\n".join(out)
+    return "\n".join([out[0], "─" * (sum(widths) + 2 * (len(widths) - 1)), *out[1:]])
