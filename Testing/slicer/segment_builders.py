@@ -12,6 +12,16 @@ from bed import boot
 
 import slicer
 
+
+
+def _quick_tr(text):
+    """slicer.i18n.tr without inspect.stack(), which takes 20 ms inside of pytest's deep stack."""
+    from slicer import i18n
+
+    return i18n.translate(i18n.getContext(sys._getframe(1).f_code.co_filename), text)
+
+
+slicer.i18n.tr = _quick_tr
 REPOSITORY = Path(__file__).parents[2]
 MODULE = REPOSITORY / "TransMedSeg"
 sys.path.insert(0, str(MODULE))

@@ -3,6 +3,7 @@
 Everything is saved with the scene.
 """
 
+from functools import cache
 from pathlib import Path
 
 import slicer
@@ -18,6 +19,7 @@ TO_DO, PREDICTED, EDITED, APPROVED = "ToDo", "Predicted", "Edited", "Approved"
 ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 
 
+@cache
 def statusTexts():
     """What the table shows for each status, in the user's language."""
     return {TO_DO: _("To do"), PREDICTED: _("Predicted"), EDITED: _("Edited"), APPROVED: _("Approved")}

@@ -27,6 +27,16 @@ class CasesPanel:
         self.ui.casesNoticePlace.layout().addWidget(self.notice)
         self._drop = FileDrop(self.ui.caseTable, self.add)
         self._ids = []
+        # Asking for a translation walks up the stack; texts that are shown often are asked for once.
+        self._tips = {
+            "remove": _("Take the selected cases from the list. Nothing is deleted."),
+            "noRow": _("Select a row first"),
+            "add": _("Put this volume of the scene on the list"),
+            "noVolume": _("Choose a volume that is not on the list yet"),
+            "next": _("Open the case that is most useful to label next"),
+            "noNext": _("Every case was looked at by a person."),
+            "labeled": _("On the list of labeled volumes of TransMedSegTrain"),
+        }
         table = self.ui.caseTable
         table.setColumnCount(4)
         table.setHorizontalHeaderLabels([_("name"), _("status"), _("volume mL"), _("Dice")])
@@ -59,7 +69,7 @@ class CasesPanel:
                 font.setBold(case == current)
                 item.setFont(font)
                 if case.isLabeled and column == 1:
-                    item.setToolTip(_("On the list of labeled volumes of TransMedSegTrain"))
+                    item.setToolTip(self._tips["labeled"])
                 table.setItem(row, column, item)
         for row, case in enumerate(found):
             if case in selected:
@@ -74,24 +84,15 @@ class CasesPanel:
         return [CaseTable.Case(node) for node in nodes if node is not None]
 
     def _showButtons(self):
-        self.ui.removeButton.enabled = bool(self.selected())
-        self.ui.removeButton.toolTip = (
-            _("Take the selected cases from the list. Nothing is deleted.")
-            if self.ui.removeButton.enabled
-            else _("Select a row first")
-        )
-        volume = self.ui.sceneVolumeSelector.currentNode()
-        self.ui.addSceneButton.enabled = volume is not None and CaseTable.caseOf(volume) is None
-        self.ui.addSceneButton.toolTip = (
-            _("Put this volume of the scene on the list")
-            if self.ui.addSceneButton.enabled
-            else _("Choose a volume that is not on the list yet")
-        )
+        tips, ui = self._tips, self.ui
+        ui.removeButton.enabled = bool(self.selected())
+        ui.removeButton.toolTip = tips["remove" if ui.removeButton.enabled else "noRow"]
+        volume = ui.sceneVolumeSelector.currentNode()
+        ui.addSceneButton.enabled = volume is not None and CaseTable.caseOf(volume) is None
+        ui.addSceneButton.toolTip = tips["add" if ui.addSceneButton.enabled else "noVolume"]
         isOpen = any(case.status in (CaseTable.TO_DO, CaseTable.PREDICTED) for case in CaseTable.cases())
-        self.ui.nextButton.enabled = isOpen
-        self.ui.nextButton.toolTip = (
-            _("Open the case that is most useful to label next") if isOpen else _("Every case was looked at by a person")
-        )
+        ui.nextButton.enabled = isOpen
+        ui.nextButton.toolTip = tips["next" if isOpen else "noNext"]
 
     # Adding and removing
 
@@ -153,7 +154,7 @@ class CasesPanel:
         """Opens the case that is most useful to label next, and says why."""
         suggestions = NextCase.suggest(CaseTable.cases(), self.desk.current)
         if not suggestions:
-            self.ui.whyLabel.text = _("Every case was looked at by a person.")
+            self.ui.whyLabel.text = self._tips["noNext"]
             return
         self.desk.open(suggestions[0].case)
         self.ui.whyLabel.text = suggestions[0].reason

@@ -73,9 +73,11 @@ class Side:
         part = self.chosen()
         if not self.isLabelMap:
             return maskOf(self.node, part, gridNode)
+        if not part:
+            return np.zeros(gridNode.GetImageData().GetDimensions()[::-1], bool)
         if self.node is gridNode:
-            return slicer.util.arrayFromVolume(self.node) == int(part or 0)
-        return _labelMapOn(self.node, int(part or 0), gridNode)
+            return slicer.util.arrayFromVolume(self.node) == int(part)
+        return _labelMapOn(self.node, int(part), gridNode)
 
     def grid(self):
         """The volume on whose grid the mask lies; None where the segmentation refers to no volume."""

@@ -28,6 +28,12 @@ class ComparePanel:
         self.notice = Notice()
         self.ui.compareNoticePlace.layout().addWidget(self.notice)
         self.comparison = None
+        self._tips = {
+            "running": _("A comparison is running"),
+            "compare": _("Dice, distances and volumes"),
+            "missing": _("Choose A and B first"),
+            "summary": _("{count} cases, median [IQR]: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm"),
+        }
         ui = self.ui
         ui.scoreTable.setColumnCount(1 + len(CompareTable.COLUMNS))
         ui.scoreTable.setHorizontalHeaderLabels([_("Case"), *CompareTable.COLUMNS.values()])
@@ -76,9 +82,7 @@ class ComparePanel:
         hasBoth = all(self.sides())
         isRunning = self.comparison is not None and self.comparison.isRunning
         self.ui.compareButton.enabled = hasBoth and not isRunning
-        self.ui.compareButton.toolTip = (
-            _("A comparison is running") if isRunning else _("Dice, distances and volumes") if hasBoth else _("Choose A and B first")
-        )
+        self.ui.compareButton.toolTip = self._tips["running" if isRunning else "compare" if hasBoth else "missing"]
         self._showTable()
 
     # Comparing
@@ -158,8 +162,7 @@ class ComparePanel:
 
     def _summary(self, node, count):
         texts = CompareTable.summary(node)
-        text = _("{count} cases, median [IQR]: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm")
-        return text.format(count=count, dice=texts["dice"], hd95=texts["hd95_mm"], asd=texts["asd_mm"])
+        return self._tips["summary"].format(count=count, dice=texts["dice"], hd95=texts["hd95_mm"], asd=texts["asd_mm"])
 
     def _onCopy(self):
         qt.QApplication.clipboard().setText(CompareTable.toText(CompareTable.find()))

@@ -24,6 +24,13 @@ class CorrectPanel:
         self.desk, self.ui, self._openNext = desk, desk.ui, openNext
         self.notice = Notice()
         self.ui.correctNoticePlace.layout().addWidget(self.notice)
+        self._texts = {
+            "locked": _("🔒 AI will not change this segment."),
+            "approve": _("A person has looked at this case and says it is right; opens the next one (Ctrl+→)"),
+            "nothing": _("There is nothing to approve: segment this case first"),
+            "labeled": _("Put this approved case on the list of labeled volumes of TransMedSegTrain"),
+            "notApproved": _("Approve this case first"),
+        }
         self.ui.segmentEditor.setMaximumNumberOfUndoStates(UNDO_STEPS)
         self.ui.segmentEditor.connect("currentSegmentIDChanged(QString)", lambda name: self.refresh())
         self.ui.unlockButton.connect("clicked()", self._onUnlock)
@@ -65,22 +72,14 @@ class CorrectPanel:
         self.ui.show3DButton.setSegmentationNode(case.segmentation if hasSegments else None)
         segment = self._segment(case)
         isLocked = segment is not None and Review.isLocked(segment)
-        self.ui.lockLabel.text = _("🔒 AI will not change this segment.") if isLocked else ""
+        self.ui.lockLabel.text = self._texts["locked"] if isLocked else ""
         self.ui.unlockButton.setVisible(isLocked)
         self.ui.approveButton.enabled = bool(hasSegments)
-        self.ui.approveButton.toolTip = (
-            _("A person has looked at this case and says it is right; opens the next one (Ctrl+→)")
-            if hasSegments
-            else _("There is nothing to approve: segment this case first")
-        )
+        self.ui.approveButton.toolTip = self._texts["approve" if hasSegments else "nothing"]
         isApproved = case is not None and case.status == APPROVED
         self.ui.labeledButton.enabled = isApproved
         self.ui.labeledButton.checked = case is not None and case.isLabeled
-        self.ui.labeledButton.toolTip = (
-            _("Put this approved case on the list of labeled volumes of TransMedSegTrain")
-            if isApproved
-            else _("Approve this case first")
-        )
+        self.ui.labeledButton.toolTip = self._texts["labeled" if isApproved else "notApproved"]
 
     def _segment(self, case):
         """The segment that is chosen in the editor; else the first of the case."""
@@ -92,7 +91,8 @@ class CorrectPanel:
         return chosen or first
 
     def _onUnlock(self):
-        Review.setLocked(self._segment(self.desk.current), False)
+        with self.desk.review.writing():
+            Review.setLocked(self._segment(self.desk.current), False)
         self.desk.refresh()
 
     def approveAndNext(self):

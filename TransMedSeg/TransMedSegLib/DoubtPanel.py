@@ -16,6 +16,8 @@ class DoubtPanel:
         self.desk, self.ui = desk, desk.ui
         self._slices = []
         self._shown = None
+        self._tip = _("Shows where the model was unsure, from dark (a little) to bright (very)")
+        self._noMap = _("There is no map of doubt: segment this case first")
         self.ui.doubtCheckBox.connect("toggled(bool)", lambda on: self._showMap())
         self.ui.doubtList.connect("currentRowChanged(int)", self._onRow)
         self.ui.doubtList.connect("itemClicked(QListWidgetItem*)", lambda item: self._onRow(self.ui.doubtList.currentRow))
@@ -25,11 +27,7 @@ class DoubtPanel:
         case = self.desk.current
         node = case.doubtMap if case is not None else None
         self.ui.doubtCheckBox.enabled = node is not None
-        self.ui.doubtCheckBox.toolTip = (
-            _("Shows where the model was unsure, from dark (a little) to bright (very)")
-            if node is not None
-            else _("There is no map of doubt: segment this case first")
-        )
+        self.ui.doubtCheckBox.toolTip = self._tip if node is not None else self._noMap
         # Looking for the slices takes time in a large map; it is done once for each map.
         now = (node.GetID(), node.GetImageData().GetMTime()) if node is not None else None
         if now != self._shown:

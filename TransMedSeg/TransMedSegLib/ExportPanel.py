@@ -31,6 +31,8 @@ class ExportPanel:
         self.engine = DicomExport.DicomExport(self._onWritten, self._onFailed)
         self._toDatabase = False
         self.fixButtons = {}
+        self._tip = _("Check everything a DICOM segmentation needs, then write it")
+        self._nothing = _("There is nothing to export: segment this case first")
         self._makePage()
         self.ui.dicomButton.connect("clicked()", self.openPage)
         self.ui.saveButton.connect("clicked()", self._onSave)
@@ -65,11 +67,7 @@ class ExportPanel:
         isReady = bool(isReady and case.segmentation.GetSegmentation().GetNumberOfSegments())
         for button in (self.ui.dicomButton, self.ui.saveButton):
             button.enabled = isReady
-        self.ui.dicomButton.toolTip = (
-            _("Check everything a DICOM segmentation needs, then write it")
-            if isReady
-            else _("There is nothing to export: segment this case first")
-        )
+        self.ui.dicomButton.toolTip = self._tip if isReady else self._nothing
         if self.export is not None and (not isReady or self.export.case != case):
             self.closePage()
         elif self.export is not None:

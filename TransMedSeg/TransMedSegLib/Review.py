@@ -20,6 +20,7 @@ from .VolumeExchange import maskOf
 TYPE_TAG, NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
 VERSION_TAG = "DICOM.SegmentAlgorithmVersion"
 WRITTEN_TAG, LOCKED_TAG = "TransMedSeg.Written", "TransMedSeg.Locked"
+APPROVED_TAG, SEEN_TAG = "TransMedSeg.Approved", "TransMedSeg.Seen"
 AUTOMATIC, SEMIAUTOMATIC, MANUAL = "AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"
 _QUIET_MS = 300
 
@@ -42,7 +43,9 @@ def markWritten(segment, mask, algorithm, version=""):
     segment.SetTag(NAME_TAG, algorithm)
     if version:
         segment.SetTag(VERSION_TAG, version)
+    segment.SetTag(SEEN_TAG, checksum(mask))
     segment.RemoveTag(LOCKED_TAG)
+    segment.RemoveTag(APPROVED_TAG)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetSegmentStatus(segment, logic.InProgress)
 
@@ -86,7 +89,8 @@ class Review(VTKObservationMixin):
                 segmentation.SourceRepresentationModified,
                 segmentation.SegmentAdded,
                 segmentation.SegmentRemoved,
-                segmentation.RepresentationModified,
+                # The undo of the Segment Editor invokes only this one.
+                segmentation.SegmentModified,
             )
             for event in events:
                 self.addObserver(segmentation, event, self._onEdited)
@@ -141,23 +145,24 @@ class Review(VTKObservationMixin):
         self._onChanged(case)
 
     def _judgeSegment(self, case, segment, segmentId):
-        """Marks a segment that a person has changed. Returns whether it differs from what was last known of it."""
+        """Marks a segment that a person has changed. Returns whether it is a person's work that is not approved yet."""
         now = checksum(maskOf(case.segmentation, segmentId, case.volume))
-        approved = tagOf(segment, "TransMedSeg.Approved")
-        if approved and approved == now:
-            return False
+        isChanged = tagOf(segment, SEEN_TAG) != now
+        segment.SetTag(SEEN_TAG, now)
         written = tagOf(segment, WRITTEN_TAG)
-        if written and written == now:
+        if tagOf(segment, APPROVED_TAG) == now or (not written and now == "empty"):
+            return False
+        if written == now:
             segment.SetTag(TYPE_TAG, AUTOMATIC)
             setLocked(segment, False)
             return False
-        if not written and now == "empty":
-            return False
         segment.SetTag(TYPE_TAG, SEMIAUTOMATIC if written else MANUAL)
-        segment.RemoveTag("TransMedSeg.Approved")
-        setLocked(segment, True)
-        logic = slicer.vtkSlicerSegmentationsModuleLogic
-        logic.SetSegmentStatus(segment, logic.InProgress)
+        segment.RemoveTag(APPROVED_TAG)
+        if isChanged:
+            # A color or a name may change without locking again what the user has unlocked.
+            setLocked(segment, True)
+            logic = slicer.vtkSlicerSegmentationsModuleLogic
+            logic.SetSegmentStatus(segment, logic.InProgress)
         return True
 
     def approve(self, case):
@@ -168,7 +173,7 @@ class Review(VTKObservationMixin):
             for index in range(segmentation.GetNumberOfSegments()):
                 segment, segmentId = segmentation.GetNthSegment(index), segmentation.GetNthSegmentID(index)
                 self._judgeSegment(case, segment, segmentId)
-                segment.SetTag("TransMedSeg.Approved", checksum(maskOf(case.segmentation, segmentId, case.volume)))
+                segment.SetTag(APPROVED_TAG, checksum(maskOf(case.segmentation, segmentId, case.volume)))
                 setLocked(segment, True)
                 logic.SetSegmentStatus(segment, logic.Completed)
         self._touched.discard(case.id)

@@ -32,6 +32,14 @@ class SegmentPanel:
         self.isStopping = False
         self._ignored = {}
         self._pieces = None
+        self._tips = {
+            "E301": message("E301"),
+            "model": _("Choose a model first"),
+            "running": _("A segmentation is running"),
+            "none": _("No case is To do"),
+            "one": _("Segment the open case (Ctrl+Return)"),
+            "all": _("Segment {count} cases"),
+        }
         self.ui.segmentButton.connect("clicked()", self.segmentThis)
         self.ui.segmentAllButton.connect("clicked()", self.segmentAll)
         self.ui.cancelButton.connect("clicked()", self.cancel)
@@ -53,11 +61,11 @@ class SegmentPanel:
     def whyNot(self, case):
         """Why a case cannot be segmented now; "" where it can."""
         if case is None:
-            return message("E301")
+            return self._tips["E301"]
         if self.model is None:
-            return _("Choose a model first")
+            return self._tips["model"]
         if self.isRunning:
-            return _("A segmentation is running")
+            return self._tips["running"]
         return ""
 
     def refresh(self):
@@ -65,11 +73,11 @@ class SegmentPanel:
         case = self.desk.current
         reason = self.whyNot(case)
         self.ui.segmentButton.enabled = not reason
-        self.ui.segmentButton.toolTip = reason or _("Segment the open case (Ctrl+Return)")
+        self.ui.segmentButton.toolTip = reason or self._tips["one"]
         toDo = [one for one in cases() if one.status == TO_DO]
-        reason = self.whyNot(toDo[0] if toDo else case) or ("" if toDo else _("No case is To do"))
+        reason = self.whyNot(toDo[0] if toDo else case) or ("" if toDo else self._tips["none"])
         self.ui.segmentAllButton.enabled = not reason
-        self.ui.segmentAllButton.toolTip = reason or _("Segment {count} cases").format(count=len(toDo))
+        self.ui.segmentAllButton.toolTip = reason or self._tips["all"].format(count=len(toDo))
         self.ui.cancelButton.setVisible(self.isRunning)
         self.ui.cancelButton.enabled = not self.isStopping
         self.ui.progressBar.setVisible(self.isRunning)

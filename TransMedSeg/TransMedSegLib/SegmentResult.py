@@ -185,8 +185,8 @@ def keepLargestPiece(case, segmentId, review, beforeWrite):
     segment = case.segmentation.GetSegmentation().GetSegment(segmentId)
     with review.writing():
         writeMask(case.segmentation, segmentId, mask, case.volume)
-        # A person decided this, although the machine drew both.
-        segment.SetTag(Review.TYPE_TAG, Review.SEMIAUTOMATIC)
+        # What is left is still the machine's own work: nobody has drawn in it.
+        Review.markWritten(segment, mask, tagOf(segment, Review.NAME_TAG), tagOf(segment, Review.VERSION_TAG))
     seen = Plausibility.look(mask, voxelVolumeMl(case.volume))
     case.setNumber("VolumeMl", seen.volumeMl)
     return seen

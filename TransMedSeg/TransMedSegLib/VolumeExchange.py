@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import vtk
+from vtk.util import numpy_support
 
 import slicer
 
@@ -100,7 +101,7 @@ def writeMask(segmentationNode, segmentId, mask, volumeNode):
     segmentation = segmentationNode.GetSegmentation()
     segmentation.SeparateSegmentLabelmap(segmentId)
     image = slicer.vtkOrientedImageData()
-    image.DeepCopy(_imageOf(mask))
+    image.DeepCopy(imageOf(mask))
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     image.SetGeometryFromImageToWorldMatrix(matrix)
@@ -108,9 +109,8 @@ def writeMask(segmentationNode, segmentId, mask, volumeNode):
     logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, logic.MODE_REPLACE)
 
 
-def _imageOf(mask):
-    from vtk.util import numpy_support
-
+def imageOf(mask):
+    """A VTK image of a mask [slice, row, column], without geometry."""
     voxels = np.ascontiguousarray(mask, dtype=np.uint8)
     image = vtk.vtkImageData()
     image.SetDimensions(*voxels.shape[::-1])
