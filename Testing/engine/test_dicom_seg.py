@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed"
 import semiseg.export_seg as export_module
 import synthetic_masks as masks
 import synthetic_series as synthetic
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from semiseg.data.geometry import Geometry
 from semiseg.dicom.codes import STRUCTURES, Concept, parse_terminology_entry, structure_named, terminology_entry
@@ -347,6 +348,22 @@ def test_text_that_does_not_fit_switches_to_utf8_without_question_marks(exported
     content = done.path.read_bytes()
     assert b"???" not in content
     assert "Müller^Jörg".encode() in content
+
+
+def test_source_without_a_character_set_gets_one_when_needed(tmp_path):
+    builder = synthetic.SeriesBuilder(tmp_path / "s")
+    datasets = builder.datasets()
+    for ds in datasets:
+        del ds.SpecificCharacterSet
+        ds.OtherPatientIDsSequence = [pydicom.Dataset()]
+        ds.OtherPatientIDsSequence[0].PatientID, ds.OtherPatientIDsSequence[0].TypeOfPatientID = "B", "TEXT"
+    folder = builder.write(datasets)
+    affine = open_series(folder).geometry.affine
+    plain = masks.write_seg_nrrd(tmp_path / "a.seg.nrrd", [CHAMBER], affine, [masks.left_atrium()])
+    assert "SpecificCharacterSet" not in pydicom.dcmread(export_seg(folder, plain, tmp_path / "a.dcm").path)
+    foreign = masks.write_seg_nrrd(tmp_path / "b.seg.nrrd", [CHAMBER], affine, [masks.left_atrium(name="左心房")])
+    dataset = pydicom.dcmread(export_seg(folder, foreign, tmp_path / "b.dcm").path)
+    assert (dataset.SpecificCharacterSet, dataset.SegmentSequence[0].SegmentLabel) == ("ISO_IR 192", "左心房")
 
 
 def test_character_set_of_the_source_is_kept_where_it_fits(base, tmp_path, atrium):
@@ -681,6 +698,17 @@ def test_output_may_be_a_folder_and_the_series_folder_stays_usable(base, atrium,
     assert export_seg(folder, atrium, tmp_path / "again.dcm").num_frames == 12
 
 
+@pytest.mark.parametrize(("installed", "word"), [("0.22.0", "found 0.22.0"), (None, "found none")])
+def test_unfit_writer_is_named_before_anything_is_written(installed, word, base, atrium, tmp_path, monkeypatch):
+    def version(name: str) -> str:
+        if name == "highdicom" and installed is None:
+            raise PackageNotFoundError(name)
+        return installed if name == "highdicom" else "3.0.2"
+
+    monkeypatch.setattr("semiseg.dicom.requirements.version", version)
+    _assert_refused("E906", f"needs highdicom 0.27 or newer.*{word}", base[0], atrium, tmp_path / "o.dcm")
+
+
 def test_dcmqi_that_does_not_start_is_reported(base, atrium, tmp_path, monkeypatch):
     program = tmp_path / "segimage2itkimage"
     program.write_text("not a program")
@@ -695,7 +723,13 @@ def test_dcmqi_that_does_not_start_is_reported(base, atrium, tmp_path, monkeypat
 # ------------------------------------------------------------------------------------------------------ any geometry
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Without shrinking: each example writes files, and looking for the smallest failing one would take minutes.
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
     spacing=st.tuples(*[st.floats(0.3, 9.0)] * 3),

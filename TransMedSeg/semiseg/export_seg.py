@@ -15,6 +15,7 @@ from .data.naming import ending
 from .dicom.masks import read_label_file
 from .dicom.options import HISTORIES, SEGMENTATION_TYPES, ExportOptions
 from .dicom.readback import verify
+from .dicom.requirements import check_requirements
 from .dicom.seg import Segment, SegmentationOptions, build_segmentation
 from .dicom.segments import segments_of_file
 from .dicom.series import Series, open_series, series_of_files
@@ -88,10 +89,11 @@ def export_seg(
 
     Raises:
         InputError: The series is not one regular volume (E302 to E316), the mask does not fit (E903 to E905), or the
-            file could not be written (E907) or differs when read back (E908). Nothing is left behind.
+            file could not be written (E906, E907) or differs when read back (E908). Nothing is left behind.
     """
     options = options or ExportOptions()
     report = report or _silent
+    check_requirements()
     report("stage", name="Reading the source series")
     source = _open_source(series, options)
     report("stage", name="Reading the segmentation")

@@ -100,13 +100,13 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
         if not segment.mask.any():
             raise InputError(f"Segment '{segment.name}' is empty.", code="E904", hint="Leave it out.")
     images = source_images(series)
-    texts = [options.creator or "", options.series_description]
-    texts += [text for segment in segments for text in (segment.name, segment.algorithm_name, segment.tracking_id)]
-    if not fits_character_set(texts, images[0]):
+    if not fits_character_set(_texts(segments, options), images[0]):
         to_utf8(images[0])
     labelmap = options.kind == "LABELMAP"
     is_used = np.any([segment.mask.any(axis=(1, 2)) for segment in segments], axis=0)
     slices = np.flatnonzero(is_used | options.keep_empty_frames)
+    pixels, positions = _stack(segments, slices, labelmap), _positions(series, slices)
+    descriptions = [_describe(segment, number) for number, segment in enumerate(segments, start=1)]
     number = images[0].get("SeriesNumber", None)
     try:
         with warnings.catch_warnings():
@@ -114,10 +114,10 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
             warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
             dataset = hd.seg.Segmentation(
                 source_images=images,
-                pixel_array=_stack(segments, slices, labelmap),
-                plane_positions=_positions(series, slices),
+                pixel_array=pixels,
+                plane_positions=positions,
                 segmentation_type=options.kind,
-                segment_descriptions=[_describe(segment, index + 1) for index, segment in enumerate(segments)],
+                segment_descriptions=descriptions,
                 series_instance_uid=hd.UID(),
                 series_number=(int(number) if number not in (None, "") else 0) + _SERIES_NUMBER_STEP,
                 sop_instance_uid=hd.UID(),
@@ -146,6 +146,17 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
     if labelmap:
         dataset.PatientOrientation = None  # required, empty is allowed (PS3.3 C.7.6.1, type 2C)
     return dataset
+
+
+def _texts(segments: list[Segment], options: SegmentationOptions) -> list[str]:
+    """All text that does not come from the source."""
+    texts = [options.creator or "", options.series_description]
+    for segment in segments:
+        structure = segment.structure
+        texts += [segment.name, segment.algorithm_name, segment.algorithm_version, segment.tracking_id]
+        concepts = (structure.category, structure.type, structure.type_modifier, structure.region)
+        texts += [concept.meaning for concept in (*concepts, structure.region_modifier) if concept is not None]
+    return texts
 
 
 def _stack(segments: list[Segment], slices: np.ndarray, labelmap: bool) -> np.ndarray:

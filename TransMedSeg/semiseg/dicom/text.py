@@ -51,29 +51,24 @@ def to_utf8(dataset: Dataset) -> None:
 
     Only declaring it would keep the old bytes of person names, which then decode to something else.
     """
-    from pydicom.valuerep import PersonName
-
     dataset.decode()
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                to_utf8(item)
-        elif element.VR == "PN" and element.value:
-            many = not isinstance(element.value, (str, PersonName))
-            names = list(element.value) if many else [element.value]
-            decoded = [PersonName(str(name).encode("utf-8"), [_utf8()]) for name in names]
-            element.value = decoded if many else decoded[0]
-    if "SpecificCharacterSet" in dataset:
-        dataset.SpecificCharacterSet = UTF_8
-
-
-def declare_utf8(dataset: Dataset) -> None:
-    """Converts a whole dataset, see ``to_utf8``."""
-    to_utf8(dataset)
+    _reencode(dataset)
     dataset.SpecificCharacterSet = UTF_8
 
 
-def _utf8() -> str:
+def _reencode(dataset: Dataset) -> None:
+    """Replaces person names, which remember their old bytes, and declarations in items of sequences."""
     from pydicom.charset import python_encoding
+    from pydicom.valuerep import PersonName
 
-    return python_encoding[UTF_8]
+    if "SpecificCharacterSet" in dataset:
+        dataset.SpecificCharacterSet = UTF_8
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _reencode(item)
+        elif element.VR == "PN" and element.value:
+            is_one = isinstance(element.value, (str, PersonName))
+            names = [element.value] if is_one else list(element.value)
+            decoded = [PersonName(str(name).encode("utf-8"), [python_encoding[UTF_8]]) for name in names]
+            element.value = decoded[0] if is_one else decoded
