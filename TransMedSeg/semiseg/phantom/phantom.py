@@ -1,0 +1,175 @@
+"""One phantom: a heart, seen by a scanner, outlined by an expert."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data.geometry import Geometry
+from ..data.volume import Volume
+from .anatomy import Heart, Vein, draw_heart
+from .scanner import SITES, TEXTURE, Canvas, Site, acquire, grain, inflow, quantize, receive_field
+from .shapes import Bend, SmoothField, shell
+
+SPACING_MM = {"full": (1.25, 0.625, 0.625), "half": (2.5, 1.25, 1.25), "quarter": (5.0, 2.5, 2.5)}
+"""(slice, row, column) by size. The left-atrium benchmark is "full"."""
+
+_SLAB_MM = 110.0  # 88 slices of 1.25 mm
+_LABEL_MARGIN_MM = 0.5  # experts draw on the bright wall, not on the border of the blood (measured on the benchmark)
+
+
+class Phantom(NamedTuple):
+    """What ``make_phantom`` returns.
+
+    Attributes:
+        image: uint8 gray values.
+        label: uint8, 1 in the left atrium, on the same grid.
+        facts: What was drawn: site, variants, wall, scar, volume in milliliters.
+    """
+
+    image: Volume
+    label: Volume
+    facts: dict[str, object]
+
+
+def make_phantom(
+    seed: int | tuple[int, ...], site: str = "A", size: str = "full", full_field_of_view: bool = False
+) -> Phantom:
+    """A late-enhancement scan of a heart and its left-atrium label. The same arguments give the same voxels.
+
+    Args:
+        seed: Decides everything but the scanner.
+        site: A key of ``SITES``.
+        size: A key of ``SPACING_MM``.
+        full_field_of_view: The whole chest (360 mm). Otherwise a crop around the label with a margin of 6 to 13 mm and
+            all slices, like the published left-atrium crops, which leak the location.
+
+    Raises:
+        ValueError: The site or the size is unknown.
+    """
+    if site not in SITES or size not in SPACING_MM:
+        raise ValueError(f"site must be one of {list(SITES)} and size one of {list(SPACING_MM)}; got {site}, {size}")
+    seeds = np.random.SeedSequence(seed).spawn(4)
+    shape_rng, frame_rng, pen_rng, scan_rng = (np.random.Generator(np.random.PCG64(child)) for child in seeds)
+    heart, bend = draw_heart(shape_rng), Bend(shape_rng)
+    spacing_mm = SPACING_MM[size]
+    axes_mm = _frame(frame_rng, heart, bend, spacing_mm, full_field_of_view)
+    image = _scan(scan_rng, heart, bend, SITES[site], axes_mm, zero_fill=size == "full")
+    label = _outline(pen_rng, heart, bend, axes_mm)
+    offset = frame_rng.uniform(-30, 30, 3)  # the table is never where the patient's origin is
+    geometry = Geometry.from_parts(image.shape, spacing_mm, tuple(axis[0] for axis in reversed(axes_mm)) + offset)
+    facts = {
+        "site": site,
+        "variant": list(heart.variant),
+        "wall_mm": round(heart.wall_mm, 2),
+        "scar_share": round(heart.scar_share, 2),
+        "volume_ml": round(float(label.sum()) * geometry.voxel_volume_ml, 1),
+    }
+    return Phantom(Volume(image, geometry), Volume(label, geometry), facts)
+
+
+def _frame(
+    rng: np.random.Generator, heart: Heart, bend: Bend, spacing_mm: tuple[float, ...], full: bool
+) -> tuple[np.ndarray, ...]:
+    """z, y, x positions of the grid, patient millimeters with the atrium near the origin. Sides are even."""
+    middle_mm = rng.uniform(-11, 11, 3)
+    margins_mm = rng.uniform(6.25, 12.5, (2, 2))
+    if full:
+        reach = [(-_SLAB_MM / 2, _SLAB_MM / 2), (-145.0, 145.0), (-180.0, 180.0)]
+        reach = [(low + shift, high + shift) for (low, high), shift in zip(reach, middle_mm, strict=True)]
+    else:
+        coarse = tuple(np.arange(-96.0, 96.1, 4.0) for _ in range(3))
+        inside = np.nonzero(heart.label(bend.points(coarse)) < 0)
+        reach = [(-_SLAB_MM / 2 + middle_mm[0], _SLAB_MM / 2 + middle_mm[0])]
+        for axis, margin in ((1, margins_mm[0]), (2, margins_mm[1])):
+            low, high = coarse[axis][inside[axis].min()], coarse[axis][inside[axis].max()]
+            missing = max(70.0 - (high - low + margin.sum()), 0) / 2  # no side below 112 voxels of 0.625 mm
+            reach.append((low - margin[0] - missing, high + margin[1] + missing))
+    counts = [2 * round((high - low) / mm / 2) for (low, high), mm in zip(reach, spacing_mm, strict=True)]
+    return tuple(low + mm * np.arange(n) for (low, _), mm, n in zip(reach, spacing_mm, counts, strict=True))
+
+
+def _scan(
+    rng: np.random.Generator, heart: Heart, bend: Bend, site: Site, axes_mm: tuple[np.ndarray, ...], zero_fill: bool
+) -> np.ndarray:
+    """(slice, row, column) uint8. The acquired grid is coarser by two with zero-filling, and a little larger."""
+    step = 2 if zero_fill else 1
+    pad = 4  # the discrete Fourier transform joins opposite sides; cut off afterwards
+    acquired = tuple(_extended(axis[::step], pad) for axis in axes_mm)
+    canvas = Canvas(bend, acquired, 1.2 * (acquired[2][1] - acquired[2][0]))
+    _paint(rng, canvas, heart, site, grain(rng, acquired))
+    right = next(vein for vein in heart.veins if vein.mouth[0] < 0)
+    canvas.image *= receive_field(rng, acquired, site.bias) * inflow(rng, canvas.points, right.mouth)
+    noise = float(np.exp(np.clip(rng.normal(0, 0.35), -0.7, 0.7))) / site.signal_to_noise
+    magnitude = acquire(rng, canvas.image, noise, zero_fill)
+    inner = tuple(slice(step * pad, step * pad + len(axis)) for axis in axes_mm)
+    return quantize(rng, magnitude[inner])
+
+
+def _extended(axis: np.ndarray, count: int) -> np.ndarray:
+    return axis[0] + (axis[1] - axis[0]) * np.arange(-count, len(axis) + count)
+
+
+def _paint(rng: np.random.Generator, canvas: Canvas, heart: Heart, site: Site, texture: np.ndarray) -> None:
+    signals = {tissue: mean * float(np.exp(rng.normal(0, 0.05))) for tissue, mean in site.signals.items()}
+
+    def signal(tissue: str, block: tuple[slice, ...], gain: float = 1.0) -> np.ndarray:
+        return gain * signals[tissue] * np.maximum(1 + TEXTURE.get(tissue, 0.1) * texture[block], 0.1)
+
+    for layer in heart.others:
+        gain = float(np.exp(rng.normal(0.03, 0.10)))
+        block = canvas.block(layer.box)
+        if block is not None:
+            distance = layer.distance(canvas.points[(slice(None), *block)])
+            canvas.paint(block, distance, signal(layer.tissue, block, gain))
+    for twig in heart.lung_vessels:
+        block = canvas.block(twig.box)
+        if block is not None:
+            canvas.paint(block, twig.distance(canvas.points[(slice(None), *block)]), signal("blood", block, 0.85))
+
+    block = canvas.block(heart.box)
+    points = canvas.points[(slice(None), *block)]
+    blood = heart.blood(points)
+    scar = _scar(rng, heart, points, texture[block].shape)
+    wall = signal("wall", block) + scar * (signal("scar", block) - signal("wall", block))
+    canvas.paint(block, shell(blood, heart.wall_mm), wall)
+    canvas.paint(block, blood, signal("blood", block))
+    block = canvas.block(heart.ventricle.box)
+    if block is not None:
+        canvas.paint(block, heart.ventricle.distance(canvas.points[(slice(None), *block)]), signal("blood", block))
+
+
+def _scar(rng: np.random.Generator, heart: Heart, points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """0 to 1: patches of 9 mm, the wanted share of the wall, more around the mouths of the veins."""
+    axes = tuple(np.linspace(-n, n, n) for n in shape)
+    patches = SmoothField(rng, 9.0, reach_mm=tuple(reversed(shape))).on(axes)
+    for vein in heart.veins:
+        patches = patches + 0.8 * _near(points, vein)
+    limit = NormalDist().inv_cdf(1 - heart.scar_share)
+    return np.clip(2 * (patches - limit), 0, 1)
+
+
+def _near(points: np.ndarray, vein: Vein) -> np.ndarray:
+    offset = points - vein.mouth.astype(np.float32).reshape(3, 1, 1, 1)
+    return np.exp(-np.einsum("i...,i...->...", offset, offset) / (2 * 10.0**2))
+
+
+def _outline(rng: np.random.Generator, heart: Heart, bend: Bend, axes_mm: tuple[np.ndarray, ...]) -> np.ndarray:
+    """(slice, row, column) uint8 label. Drawn slice by slice: each slice is off by a fraction of a voxel of its own."""
+    points = bend.points(axes_mm)
+    shape = (len(axes_mm[0]), 1, 1)
+    points[0] += rng.normal(0, 0.35, shape)
+    points[1] += rng.normal(0, 0.35, shape)
+    distance = heart.label(points) + rng.normal(0, 0.3, shape)
+    return _largest_piece(distance < _LABEL_MARGIN_MM).astype(np.uint8)
+
+
+def _largest_piece(label: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(label, np.ones((3, 3, 3)))
+    if count <= 1:
+        return label
+    return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
