@@ -33,6 +33,7 @@ METHODS: dict[str, MethodEntry] = {
     "bcp": MethodEntry("bcp:BCP", "Bidirectional copy-paste", "Bai et al., CVPR 2023"),
     "graphcl": MethodEntry("graphcl:GraphCL", "Graph-based clustering", "GraphCL, ICML 2025"),
     "micd": MethodEntry("micd:MICD", "Masked image consistency and discrepancy", "Zhou et al., arXiv 2503.14013, 2025"),
+    "semigda": MethodEntry("semigda:SemiGDA", "Alignment of image and mask latents (experimental)", "SemiGDA, Huang et al., CVPR 2026"),
     "transmedseg": MethodEntry("transmedseg:TransMedSeg", "Transferable semantic augmentation", "TransMedSeg, 2025"),
 }
 

@@ -115,8 +115,13 @@ class AbstractMethod(nn.Module, abc.ABC):
         """Name and options that build ``deployed`` again; None: the task's network with the task's options."""
         return None
 
-    def start_stage(self, stage: str) -> None:
-        """Called once before a stage's first step; copies weights, freezes parts."""
+    def start_stage(self, stage: str) -> str | None:
+        """Called once before a stage's first step, not when a run resumes within it; copies weights.
+
+        Returns:
+            A sentence that the user should read before trusting the result, or None.
+        """
+        return None
 
     def after_step(self, progress: Progress) -> None:
         """Called after each optimizer step; moves averages."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..errors import InputError
 from .resvnet import ResVNet, ResVNetOptions
+from .semigda import SemiGDANetwork, SemiGDANetworkOptions
 from .two_networks import TwoNetworks, TwoNetworksOptions, TwoPlanarNetworksOptions
 from .unet import UNet, UNetOptions
 from .vnet import VNet, VNetOptions
@@ -49,6 +50,12 @@ NETWORKS: dict[str, NetworkEntry] = {
     "unet2d": NetworkEntry("2-D U-Net", "MICCAI 2015, SSL4MIS variant", 2, UNetOptions, lambda i, c, o: UNet(i, c, 2, o)),
     "two_networks3d": NetworkEntry("Two 3-D networks", "CPS, MICD", 3, TwoNetworksOptions, _two_networks, True),
     "two_networks2d": NetworkEntry("Two 2-D networks", "CPS, MICD", 2, TwoPlanarNetworksOptions, _two_networks, True),
+    "semigda3d": NetworkEntry(
+        "SemiGDA, 3-D", "CVPR 2026, ours in 3-D", 3, SemiGDANetworkOptions, lambda i, c, o: SemiGDANetwork(i, c, 3, o), True
+    ),
+    "semigda2d": NetworkEntry(
+        "SemiGDA, 2-D", "CVPR 2026, small autoencoder", 2, SemiGDANetworkOptions, lambda i, c, o: SemiGDANetwork(i, c, 2, o), True
+    ),
 }
 
 CHOOSABLE = tuple(name for name, entry in NETWORKS.items() if not entry.by_method_only)

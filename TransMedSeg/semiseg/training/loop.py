@@ -142,7 +142,8 @@ class Fit:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=use_bf16):
             losses = self.method(batch, progress)
         losses["total"].backward()
-        learning = [p for group in self.optimizer.param_groups for p in group["params"]]
+        # A part that a stage froze has no gradient; averaging would give it one of zeros, and weight decay would move it.
+        learning = [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
         average_gradients(learning)
         if self.options.gradient_clip > 0:
             torch.nn.utils.clip_grad_norm_(learning, self.options.gradient_clip, foreach=True)
@@ -196,7 +197,9 @@ class Fit:
 
     def _enter_stage(self, progress: Progress) -> None:
         if progress.stage != self.started_stage:
-            self.method.start_stage(progress.stage)
+            warning = self.method.start_stage(progress.stage)
+            if warning:
+                self.report("warning", code="", message=warning, hint="")
             self.started_stage = progress.stage
             self.report("stage", name=progress.stage, iteration=self.iteration, total=self.options.iterations)
 
