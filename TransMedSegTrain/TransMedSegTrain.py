@@ -3,6 +3,7 @@
 This file is the door that Slicer opens; the rooms are in TransMedSegLib.
 """
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -80,7 +81,7 @@ class TransMedSegTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         if not slicer.mrmlScene.IsClosing() and node is not None and node.IsA("vtkMRMLDisplayableNode"):
-            self.panel.nodeRemoved()
+            qt.QTimer.singleShot(0, self.panel.nodeRemoved)  # the parameter node learns of it only after this event
 
     def onReload(self):
         forgetLibrary()

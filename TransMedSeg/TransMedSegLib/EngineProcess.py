@@ -49,6 +49,11 @@ def enginePython() -> str:
     return configured or shutil.which("PythonSlicer") or sys.executable
 
 
+def silenceText() -> str:
+    """What is said of a run that was not heard of for a minute (E504)."""
+    return message("E504", seconds=round(SILENCE_SECONDS))
+
+
 def describeCommand() -> list[str]:
     """The command that prints as JSON what the engine can do. It imports torch: seconds, not milliseconds."""
     return [enginePython(), str(Path(__file__).with_name("StartEngine.py")), str(engineFolder()), "--describe"]
@@ -218,7 +223,7 @@ class EngineProcess:
             silent = time.monotonic() - self._heardAt > SILENCE_SECONDS
             if silent and not self._isSilent:
                 self._isSilent = True
-                self._onSilent(message("E504", seconds=round(SILENCE_SECONDS)))
+                self._onSilent(silenceText())
             return
         last = lastEnding(self._events)
         now = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from slicer.i18n import tr as _
 
 
@@ -19,8 +21,12 @@ def withCode(code: str, text: str) -> str:
     return f"{text} [{code}]" if code else text
 
 
+@functools.cache
 def texts() -> dict[str, str]:
-    """All codes and their texts in the language of the application."""
+    """All codes and their texts in the language of the application.
+
+    Kept: a translation looks at the call stack, which takes milliseconds, and the language changes only with a restart.
+    """
     return {
         **_setupTexts(),
         **_gpuTexts(),

@@ -73,7 +73,7 @@ class PipInstall:
         versions: Callable[[], dict[str, str]] = installedVersions,
     ) -> None:
         self._onLine, self._onDone, self._versions = onLine, onDone, versions
-        self._process = None
+        self._process = self._retired = None
         self._before: dict[str, str] = {}
         self._lines: list[str] = []
         self._isCancelled = self._isUndoing = False
@@ -165,18 +165,25 @@ class PipInstall:
     def _onError(self, error: int) -> None:
         if int(error) == int(qt.QProcess.FailedToStart):
             reason = self._process.errorString()
-            self._process = None
+            self._retire()
             self._onDone(Outcome("E501", message("E501", reason=reason)))
 
     def _onFinished(self, exitCode: int) -> None:
         self._onOutput()
-        self._process = None
+        self._retire()
         if self._isUndoing:
             self._onDone(Outcome("E111", message("E111")))
         elif self._isCancelled:
             self._undo()
         else:
             self._finish(exitCode)
+
+    def _retire(self) -> None:
+        """Lets go of a process inside its own signal: the object must live until the signal is over."""
+        self._retired, self._process = self._process, None
+        if self._constraints is not None:
+            self._constraints.cleanup()
+            self._constraints = None
 
     def _undo(self) -> None:
         """Takes away what this installation added; what was there before stays."""
@@ -188,7 +195,6 @@ class PipInstall:
         self._run(["-m", "pip", "uninstall", "--yes", "--disable-pip-version-check", *added])
 
     def _finish(self, exitCode: int) -> None:
-        self._constraints = None
         if exitCode != 0:
             self._onDone(failureOutcome(self._lines))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -26,16 +27,17 @@ class Chart:
     yTitle: str
 
 
-def charts() -> list[Chart]:
+@functools.cache
+def charts() -> tuple[Chart, ...]:
     """All charts, in the order of the panel."""
-    return [
+    return (
         Chart("loss", _("Losses"), _("loss")),
         Chart("dice", _("Validation Dice"), _("Dice")),
         Chart("learning_rate", _("Learning rate"), _("learning rate")),
         Chart("pseudo_label", _("Pseudo-labels"), _("volume, entropy")),
         Chart("memory", _("GPU memory"), _("GB")),
         Chart("method", _("Method"), _("value")),
-    ]
+    )
 
 
 def chartOf(scalar: str) -> str:

@@ -28,6 +28,7 @@ class SetupPage(qt.QWidget):
         qt.QWidget.__init__(self)
         self._onChanged = onChanged
         self._asking: dict[str, object] = {}
+        self._answered: dict[str, object] = {}
         self._probe: dict = {}
         self._checks: list[Check] = []
         self._isAsked = False
@@ -118,6 +119,7 @@ class SetupPage(qt.QWidget):
         def finished(*_arguments) -> None:
             if self._asking.pop(key, None) is None:
                 return
+            self._answered[key] = process  # it must outlive its own signal
             answer(bytes(process.readAllStandardOutput().data()).decode("utf-8", errors="replace"))
 
         process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: finished())

@@ -84,9 +84,10 @@ class TrainCases:
         table.verticalHeader().hide()
         header = table.horizontalHeader()
         header.setStretchLastSection(True)
+        table.setWordWrap(False)
         table.setColumnWidth(0, 26)
         table.setColumnWidth(1, 130)
-        table.setColumnWidth(2, 150)
+        table.setColumnWidth(2, 215)
         widgets = (table, self.ui.labeledHintLabel) if role == "labeled" else (table,)
         self._drops += [FileDrop(widget, lambda paths, role=role: self.add(role, paths)) for widget in widgets]
         getattr(self.ui, f"{role}AddFilesButton").connect("clicked()", lambda role=role: self._chooseFiles(role))
@@ -180,7 +181,8 @@ class TrainCases:
         """Fills the tables and the counts in the headings."""
         parts = {"labeled": ("labeled", "validation"), "unlabeled": ("unlabeled",), "heldOut": ("held out",)}
         for role, roles in parts.items():
-            rows = [row for row in self._rows if row.role in roles]
+            # What needs a look comes first.
+            rows = sorted((row for row in self._rows if row.role in roles), key=lambda row: (row.isUsed, not row.code))
             if self._rows:
                 lines = [self._resultLine(row, role) for row in rows]
             else:

@@ -31,7 +31,7 @@ class TrainForm:
         self._parameters = None
         self._isShowing = False
         self._methods: dict[str, dict] = {}
-        self._asking = None
+        self._asking = self._answered = None
         self._goals = {Goal.Quick: ui.quickRadioButton, Goal.Normal: ui.normalRadioButton, Goal.Best: ui.bestRadioButton}
         self._scores = {ScoreOn.HoldOut: ui.holdOutRadioButton, ScoreOn.Own: ui.ownRadioButton}
         for buttons, name in ((self._goals, "goal"), (self._scores, "scoreOn")):
@@ -122,7 +122,7 @@ class TrainForm:
 
     def _onAnswer(self, exitCode: int, _status) -> None:
         text = bytes(self._asking.readAllStandardOutput().data()).decode("utf-8", errors="replace")
-        self._asking = None
+        self._answered, self._asking = self._asking, None  # it must outlive its own signal
         try:
             self._methods = {one["name"]: one for one in json.loads(text)["methods"]}
         except (ValueError, KeyError, TypeError):

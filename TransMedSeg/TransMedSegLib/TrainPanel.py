@@ -12,7 +12,7 @@ from semiseg import protocol
 from slicer.i18n import tr as _
 
 from . import Computer
-from .EngineProcess import EngineProcess
+from .EngineProcess import EngineProcess, silenceText
 from .Messages import message, withCode
 from .Notice import Notice
 from .RunList import RunList, deviceTitle, isOlderVersion
@@ -316,7 +316,8 @@ class TrainPanel:
             self.notice.clear()
         elif self.process is not None:
             stop = (_("Stop"), self._stopNow)
-            self.notice.say(text, "E504" if text.startswith(message("E504", seconds=60)) else "E808", ((_("Wait"), lambda: None), stop))
+            code = "E504" if text == silenceText() else "E808"
+            self.notice.say(text, code, ((_("Wait"), lambda: None), stop))
 
     def _onEnded(self, ending: Ending) -> None:
         runDir = self.process.runDir

@@ -38,7 +38,9 @@ class TrainRuns:
         table.setHorizontalHeaderLabels([_("Run"), _("Started"), _("State"), _("Iteration"), _("Best Dice")])
         table.verticalHeader().hide()
         table.horizontalHeader().setStretchLastSection(True)
-        table.setColumnWidth(0, 150)
+        table.setWordWrap(False)
+        for column, width in enumerate((150, 115, 80, 90)):
+            table.setColumnWidth(column, width)
         table.connect("itemSelectionChanged()", self._updateButtons)
         table.connect("cellDoubleClicked(int,int)", lambda row, column: self._onOpen())
         ui.openRunButton.connect("clicked()", self._onOpen)

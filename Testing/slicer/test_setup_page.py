@@ -1,0 +1,297 @@
+"""The set-up page: its checks, an installation that is logged, cancelled, explained and repaired. pip is played by a script."""
+
+import re
+import string
+import sys
+import types
+
+import pytest
+import qt
+from bed import dialogs
+from train_bed import until  # puts the library on the path
+
+import slicer
+from TransMedSegLib import Computer, EngineProcess, EngineSetup, Messages, PipInstall, SetupPage
+from TransMedSegLib.EngineSetup import Level
+
+GPU = Computer.Gpu(0, "RTX 4090", 24.0, 22.1, "570.1", "8.9")
+GOOD = {"torch": "2.9", "cuda": "12.8", "available": True, "archs": ["sm_80", "sm_90"]}
+
+PIP = """
+import json, pathlib, sys, time
+plan = json.loads(pathlib.Path(__file__).with_name("plan.json").read_text())
+with open(pathlib.Path(__file__).with_name("calls.txt"), "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + chr(10))
+if "uninstall" in sys.argv:
+    raise SystemExit(0)
+print(plan.get("log", "Collecting torch"), flush=True)
+time.sleep(plan.get("seconds", 0))
+raise SystemExit(plan.get("code", 0))
+"""
+
+
+class Pip:
+    """A Python whose `-m pip` does what the test says."""
+
+    def __init__(self, folder):
+        import json
+
+        self.folder, self.json = folder, json
+        (folder / "pip_stub.py").write_text(PIP)
+        program = folder / "python"
+        program.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {folder / "pip_stub.py"} "$@"\n')
+        program.chmod(0o755)
+        qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, str(program))
+        self.versions = {"numpy": "2.4.6", "scipy": "1.17.1"}
+        self.lines, self.outcomes = [], []
+        self.plan()
+
+    def plan(self, **values):
+        (self.folder / "plan.json").write_text(self.json.dumps(values))
+
+    def calls(self):
+        path = self.folder / "calls.txt"
+        return [self.json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def install(self):
+        return PipInstall.PipInstall(self.lines.append, self.outcomes.append, lambda: dict(self.versions))
+
+    def outcome(self):
+        assert until(lambda: self.outcomes), self.lines
+        return self.outcomes[-1]
+
+
+@pytest.fixture
+def pip(tmp_path):
+    yield Pip(tmp_path)
+    qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
+
+
+@pytest.fixture
+def page():
+    one = SetupPage.SetupPage(lambda: None)
+    Computer.setGpus([])
+    yield one
+    one.cleanup()
+    Computer.setGpus(None)
+
+
+# Checks
+
+
+def test_slicer_that_is_too_old(monkeypatch):
+    monkeypatch.setattr(type(slicer.app), "majorVersion", property(lambda self: 5))
+    monkeypatch.setattr(type(slicer.app), "minorVersion", property(lambda self: 8))
+    monkeypatch.setattr(type(slicer.app), "applicationVersion", property(lambda self: "5.8.1"))
+    check = EngineSetup.checkSlicer()
+    assert (check.level, check.code) == (Level.Bad, "E101")
+    assert check.text == "This module needs Slicer 5.10 or newer; you have 5.8.1."
+
+
+GPU_CHECKS = [
+    ([], {}, Level.Doubtful, "No NVIDIA GPU found. Everything runs on the CPU, which is much slower."),
+    ([GPU], GOOD, Level.Good, "RTX 4090, 22.1 of 24.0 GB free, driver 570.1"),
+    ([GPU], {}, Level.Good, "RTX 4090, 22.1 of 24.0 GB free, driver 570.1"),
+    ([GPU], {"torch": "2.9", "cuda": None}, Level.Bad, "This PyTorch was built for CPU only, but RTX 4090 is in this computer. Install PyTorch with CUDA."),
+    (
+        [Computer.Gpu(0, "RTX 4090", 24.0, 22.1, "470.1", "8.9")],
+        GOOD,
+        Level.Bad,
+        "Your driver 470.1 is too old for CUDA 12.8 (it needs 525 or newer). Update the NVIDIA driver, then check again.",
+    ),
+    ([Computer.Gpu(0, "RTX 5090", 32.0, 30.0, "570.1", "12.0")], GOOD, Level.Bad, "The installed PyTorch is too old for RTX 5090. Install a PyTorch with a newer CUDA."),
+    ([Computer.Gpu(0, "RTX 4090", 24.0, 5.0, "570.1", "8.9")], GOOD, Level.Doubtful, "Another program uses 19.0 GB of RTX 4090; 5.0 GB is free."),
+]
+GPU_CODES = ["E201", "", "", "E203", "E202", "E204", "E208"]
+
+
+@pytest.mark.parametrize(("gpus", "probe", "level", "text", "code"), [(*one, code) for one, code in zip(GPU_CHECKS, GPU_CODES)])
+def test_gpu(gpus, probe, level, text, code):
+    check = EngineSetup.checkGpu(gpus, probe)
+    assert (check.level, check.text, check.code) == (level, text, code)
+
+
+def test_answer_of_the_driver_is_read():
+    text = "0, NVIDIA RTX 4090, 24564, 22630, 550.1, 8.9\nsome warning\n1, NVIDIA T4, 15360, [N/A], 550.1, 7.5\n"
+    first, second = Computer.parseGpus(text)
+    assert (first.name, first.totalGb, first.freeGb, first.device) == ("NVIDIA RTX 4090", 24.0, 22.1, "cuda:0")
+    assert second.freeGb == 0.0
+    assert Computer.parseGpus("NVIDIA-SMI has failed because it could not communicate with the driver") == []
+
+
+def test_disk_and_write_permission(monkeypatch):
+    monkeypatch.setattr(EngineSetup, "freeDiskGb", lambda folder: 2.1)
+    monkeypatch.setattr(EngineSetup, "isWritable", lambda folder: False)
+    monkeypatch.setattr(EngineSetup.sysconfig, "get_paths", lambda: {"purelib": "/opt/Slicer"})
+    disk, writing = EngineSetup.checkDisk(False, True), EngineSetup.checkWriting(False)
+    assert disk.text == "Needed 6.5 GB, free 2.1 GB in /opt/Slicer. Free some space or choose another folder. Nothing was changed."
+    assert writing.text == "Slicer is installed in a folder you may not write to (/opt/Slicer). Install Slicer for this user only, or ask IT."
+    assert (disk.code, writing.code) == ("E105", "E106")
+    assert EngineSetup.checkDisk(True, True).level == EngineSetup.checkWriting(True).level == Level.Good
+
+
+def test_pytorch_that_does_not_start():
+    check = EngineSetup.checkPackages([], {"error": "OSError: libcudnn.so.9"})
+    assert check.code == "E112"
+    assert check.text == "PyTorch is installed but does not start: OSError: libcudnn.so.9. Installing it again usually helps."
+
+
+def test_missing_packages_are_those_of_the_requirements(monkeypatch):
+    monkeypatch.setattr(EngineSetup, "requirements", lambda: ["no-such-package>=1", "numpy>=1.20", "pytest>=999"])
+    assert EngineSetup.missingRequirements() == ["no-such-package>=1", "pytest>=999"]
+
+
+def test_page_shows_six_lines_and_a_status(page, monkeypatch):
+    monkeypatch.setattr(SetupPage, "missingRequirements", lambda: ["torch>=2.4"])
+    monkeypatch.setattr(EngineSetup, "missingRequirements", lambda: ["torch>=2.4"])
+    page.start()
+    assert [check.key for check in page.checks] == ["slicer", "gpu", "memory", "disk", "writing", "packages"]
+    assert not page.isReady and page.statusText().startswith("Not set up yet. ")
+    monkeypatch.setattr(EngineSetup, "missingRequirements", lambda: [])
+    page.start()
+    assert page.isReady and page.statusText() == "Ready – CPU"
+    assert page.installButton.toolTip == "Nothing is missing."
+    Computer.setGpus([GPU])
+    page.start()
+    assert page.statusText() == "Ready – RTX 4090, 22.1 GB free"
+
+
+def test_page_asks_before_it_installs(page, monkeypatch, pip):
+    qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
+    for place in (SetupPage, EngineSetup):
+        monkeypatch.setattr(place, "missingRequirements", lambda: ["h5py>=3.10"])
+    monkeypatch.setattr(EngineSetup, "isWritable", lambda folder: True)
+    page.start()
+    dialogs.answers["confirmOkCancelDisplay"] = [False]
+    page.installButton.click()
+    assert dialogs.texts()[0].splitlines()[1] == "h5py>=3.10"
+    assert not page.isInstalling and pip.calls() == []
+
+
+# Installing
+
+
+def test_installation_leaves_what_ships_with_slicer_alone(pip):
+    pip.install().start(["h5py>=3.10"])
+    outcome = pip.outcome()
+    assert (outcome.code, outcome.text) == ("", "")
+    call = pip.calls()[0]
+    assert call[0] == "install" and call[-1] == "h5py>=3.10" and "--constraint" in call
+    assert pip.lines == ["Collecting torch"]
+
+
+def test_installation_from_a_folder_needs_no_network(pip, tmp_path):
+    pip.install().start(["torch>=2.4", "h5py>=3.10"], tmp_path)
+    assert pip.outcome().code == ""
+    call = pip.calls()[0]
+    assert call[call.index("--find-links") + 1] == str(tmp_path) and "--no-index" in call
+    assert call[-2:] == ["torch>=2.4", "h5py>=3.10"]
+
+
+FAILURES = [
+    ("E103", "NewConnectionError: Failed to establish a new connection: [Errno -3]", "The package server cannot be reached. Behind a hospital proxy, ask IT for its address, or install from a folder of wheels."),
+    ("E104", "SSLError(SSLCertVerificationError: CERTIFICATE_VERIFY_FAILED)", "The network replaces security certificates. Packages were not installed. Install from a folder of wheels."),
+    ("E107", "ERROR: No matching distribution found for torch\n[notice] A new release of pip", "Installation did not finish: No matching distribution found for torch. Slicer itself is unchanged."),
+    ("E109", "ERROR: [WinError 5] Access is denied: 'x.dll'", "Some files are in use. Restart Slicer to finish; the module continues by itself."),
+]
+
+
+@pytest.mark.parametrize(("code", "log", "text"), FAILURES, ids=[one[0] for one in FAILURES])
+def test_failed_installation_is_explained(pip, code, log, text):
+    pip.plan(log=log, code=1)
+    pip.install().start(["h5py>=3.10"])
+    outcome = pip.outcome()
+    assert (outcome.code, outcome.text) == (code, text)
+
+
+@pytest.mark.parametrize(("code", "log"), [("E105", "OSError: [Errno 28] No space left on device"), ("E106", "OSError: [Errno 13] Permission denied: '/opt'")])
+def test_failed_installation_for_want_of_a_place(pip, code, log):
+    pip.plan(log=log, code=1)
+    pip.install().start(["h5py>=3.10"])
+    assert pip.outcome().code == code
+
+
+def test_changed_core_package_is_reported_and_repaired(pip):
+    install = pip.install()
+    install.start(["h5py>=3.10"])
+    pip.versions["numpy"] = "2.2.0"
+    outcome = pip.outcome()
+    assert outcome.code == "E108" and outcome.repair == ["numpy==2.4.6"]
+    assert outcome.text == "The installation changed numpy from 2.4.6 to 2.2.0, which Slicer needs unchanged. Repair restores 2.4.6."
+    pip.install().repair(outcome.repair)
+    assert until(lambda: len(pip.outcomes) == 2)
+    assert pip.calls()[1][-1] == "numpy==2.4.6" and "--no-deps" in pip.calls()[1]
+
+
+def test_cancelled_installation_takes_back_what_it_added(pip):
+    pip.plan(seconds=60)
+    install = pip.install()
+    install.start(["h5py>=3.10"])
+    assert until(lambda: pip.lines)
+    pip.versions["h5py"] = "3.12"
+    install.cancel()
+    outcome = pip.outcome()
+    assert (outcome.code, outcome.text) == ("E111", "Cancelled. Packages added so far were removed.")
+    assert pip.calls()[1][0] == "uninstall" and pip.calls()[1][-1] == "h5py"
+
+
+def test_installation_waits_for_another_module(pip, monkeypatch):
+    busy = [True, True]
+    monkeypatch.setattr(PipInstall, "_otherInstallRuns", lambda: bool(busy and busy.pop()))
+    monkeypatch.setattr(PipInstall, "_WAIT_MS", 20)
+    pip.install().start(["h5py>=3.10"])
+    assert pip.lines == ["Another module is installing packages. We start when it is done."]
+    assert pip.outcome().code == "" and len(pip.calls()) == 1
+
+
+def test_pytorch_comes_through_its_extension(pip, monkeypatch):
+    asked = []
+
+    class Logic:
+        def installTorch(self, **options):
+            asked.append(options)
+            return types.ModuleType("torch")
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
+    pip.install().start(["torch>=2.4", "h5py>=3.10"])
+    assert pip.outcome().code == ""
+    assert asked == [{"askConfirmation": False, "torchVersionRequirement": ">=2.4"}]
+    assert pip.calls()[0][-1] == "h5py>=3.10" and "torch>=2.4" not in pip.calls()[0]
+
+
+def test_pytorch_extension_is_missing(pip):
+    pip.install().start(["torch>=2.4"])
+    outcome = pip.outcome()
+    assert (outcome.code, outcome.text) == ("E102", "The extension 'PyTorch' is not installed. Install it in the Extensions Manager and restart Slicer.")
+
+
+def test_python_that_cannot_start(pip):
+    qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, "/no/such/python")
+    pip.install().start(["h5py>=3.10"])
+    assert pip.outcome().code == "E501"
+
+
+# Messages
+
+
+def test_every_message_is_complete():
+    for code, text in Messages.texts().items():
+        names = {name for _text, name, _spec, _conversion in string.Formatter().parse(text) if name}
+        assert re.fullmatch(r"E[1-9]\d\d", code)
+        filled = Messages.message(code, **{name: "x" for name in names})
+        assert filled and "{" not in filled
+        assert "color" not in text or "colour" not in text
+    with pytest.raises(KeyError):
+        Messages.message("E999")
+    with pytest.raises(KeyError):
+        Messages.message("E504")
+
+
+def test_messages_are_translated():
+    Messages.texts.cache_clear()
+    slicer.app.setTranslations({"Choose a volume first.": "Zuerst ein Volumen wählen."})
+    try:
+        assert Messages.message("E301") == "Zuerst ein Volumen wählen."
+    finally:
+        slicer.app.setTranslations({})
+        Messages.texts.cache_clear()
