@@ -23,7 +23,7 @@ h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem;border-bottom:1px solid
 table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #e3e3e3;text-align:right}
 td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}
 figure{display:inline-block;margin:.3rem;vertical-align:top}figcaption{font-size:.8rem;color:#555;max-width:22rem}
-img{max-width:100%;height:auto}pre{background:#f5f5f5;padding:.7rem;overflow:auto;font-size:.8rem}
+img{max-width:100%}.slices img{height:13rem}.slices figcaption{max-width:19rem}pre{background:#f5f5f5;padding:.7rem;overflow:auto;font-size:.8rem}
 .found{color:#d55e00;font-weight:600}.truth{color:#0072b2;font-weight:600}.note{color:#555}
 """
 
@@ -106,14 +106,18 @@ def _overlays(run_dir: Path, prepared: PreparedSet | None) -> str:
     chosen = {"worst": rows[0], "median": rows[len(rows) // 2], "best": rows[-1]}
     by_id = {case.id: case for case in prepared.cases}
     figures = []
+    shown: set[str] = set()
     for word, row in chosen.items():
+        if row["case"] in shown:  # of two cases the median is the best
+            continue
+        shown.add(row["case"])
         case = by_id.get(row["case"])
         if case is not None:
             figures += _case_figures(run_dir, case, f"{word}: {row['case']}, Dice {row['values']['dice']:.3f}")
     if not figures:
         return ""
     legend = "<p><span class=found>Orange</span>: the model. <span class=truth>Blue</span>: the reference.</p>"
-    return "<h2>Slices of held-out cases</h2>" + legend + "".join(figures)
+    return "<h2>Slices of held-out cases</h2>" + legend + "<div class=slices>" + "".join(figures) + "</div>"
 
 
 def _case_figures(run_dir: Path, case: PreparedCase, title: str) -> list[str]:
