@@ -3,8 +3,9 @@
     PYTHONPATH=TransMedSeg python Testing/benchmarks/bench_dicom.py [--rounds 9] [--folder DIR]
 
 Prints Markdown tables. The two readers take turns within one run, so a busy machine slows both alike; the ratio is the
-median over the rounds. The export runs in a process of its own, whose own largest memory is reported (dcmqi, where installed, is a child of it). Headers carry 150
-private attributes and one of 60 kB, as scanners write them. Without --folder the series is made in a temporary folder.
+median over the rounds. The export runs in a process of its own, whose own largest memory is reported; dcmqi, where
+installed, is a child of it. Headers carry 150 private attributes and one of 60 kB, as scanners write them. Without
+--folder the series is made in a temporary folder.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 
 import synthetic_series as synthetic
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from semiseg.dicom.series import find_series, open_series, read_series, series_of_files
 from semiseg.dicom.stack import Plane, stack_planes
@@ -75,6 +75,39 @@ def test_geometry_and_voxels_equal_those_of_simpleitk(name, tmp_path):
     for index in [(0, 0, 0), (23, 63, 55), (5, 40, 7)]:
         theirs = image.TransformContinuousIndexToPhysicalPoint([float(n) for n in index[::-1]])
         np.testing.assert_allclose(volume.geometry.position_mm(index), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "jpegls", "deflated"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom, on what is left of the file
+def test_file_cut_anywhere_is_never_taken_for_less(syntax, tmp_path):
+    """The last slice: a reader that skips it finds a sound, shorter series."""
+    synthetic.SeriesBuilder(tmp_path, (4, 6, 5), syntax=syntax).write()
+    path = tmp_path / "IM00004.dcm"
+    content = path.read_bytes()
+    for length in range(0, len(content) - 1, 13):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError) as refused:
+            read_series(tmp_path)
+        assert refused.value.code == "E311", length
+
+
+@given(seed=st.integers(0, 2**32), number=st.integers(1, 6))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.filterwarnings("ignore")  # pydicom, on values that are none
+def test_damaged_header_is_read_or_refused_but_never_crashes(seed, number, tmp_path):
+    rng = np.random.default_rng(seed)
+    synthetic.SeriesBuilder(tmp_path, (3, 6, 5)).write()
+    path = tmp_path / "IM00002.dcm"
+    content = bytearray(path.read_bytes())
+    for place in rng.integers(0, len(content), number):
+        content[place] = rng.integers(0, 256)
+    path.write_bytes(content)
+    try:
+        volume, _ = read_series(tmp_path)
+    except InputError as error:
+        assert error.code and error.hint
+    else:
+        assert volume.array.shape == (3, 6, 5)
 
 
 def test_folder_of_two_series_names_them_and_reads_the_chosen_one(tmp_path):

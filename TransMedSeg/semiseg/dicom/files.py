@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -94,13 +95,14 @@ def scan(folder: str | Path) -> FolderContents:
     for path in _candidates(folder):
         try:
             header = read_header(path)
+            if header is None:
+                continue
+            with damage_in(path):
+                facts = _choice_facts(header.dataset)
         except InputError as error:
             contents.unreadable.append((path, error))
             continue
-        if header is None:
-            continue
-        dataset = header.dataset
-        found.setdefault(str(dataset.get("SeriesInstanceUID", "")), []).append((path, _choice_facts(dataset)))
+        found.setdefault(facts["series_uid"], []).append((path, facts))
         if len(contents.headers) < _MAX_KEPT_HEADERS:
             contents.headers[path] = header
     contents.series.extend(_summarize(uid, files) for uid, files in found.items())
@@ -117,7 +119,7 @@ def read_header(path: Path) -> Header | None:
     Raises:
         InputError: Not DICOM, or cut off (E311).
     """
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, damage_in(path):
         dataset = _dcmread(file, path)
         if not _is_image(dataset):
             return None
@@ -130,10 +132,27 @@ def read_header(path: Path) -> Header | None:
         if length is None:
             _check_fragments(file, offset, size, path)
             return Header(path, dataset, offset, None)
-    needed = _native_length(dataset)
+        needed = _native_length(dataset)
     if offset + length > size or length < needed:
         raise _cut_off(path, f": {min(length, size - offset)} of {needed} bytes of its pixels are there")
     return Header(path, dataset, offset, length)
+
+
+@contextmanager
+def damage_in(path: Path) -> Iterator[None]:
+    """Turns what pydicom and conversions raise on a value that is none into words (E311)."""
+    from pydicom.errors import BytesLengthException
+
+    odd_values = (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError, OverflowError)
+    try:
+        yield
+    except (*odd_values, BytesLengthException) as error:
+        raise InputError(
+            f"'{path.name}' cannot be read: its header is damaged ({error}).",
+            code="E311",
+            hint="Copy or export the series again.",
+            path=path,
+        ) from error
 
 
 def _cut_off(path: Path, how: str) -> InputError:
@@ -160,8 +179,10 @@ def _is_image(dataset: Dataset) -> bool:
     from pydicom.uid import UID
 
     meta_class = dataset.file_meta.get("MediaStorageSOPClassUID", "")
-    name = UID(str(dataset.get("SOPClassUID", "") or meta_class)).name
-    return not name or "Image Storage" in name
+    uid = UID(str(dataset.get("SOPClassUID", "") or meta_class))
+    if uid.name == uid:  # a class of a vendor, or the first half of a UID; whole objects belong to a series
+        return "SeriesInstanceUID" not in dataset
+    return "Image Storage" in uid.name
 
 
 def _dcmread(file: BinaryIO, path: Path) -> Dataset:
@@ -235,6 +256,7 @@ def _choice_facts(dataset: Dataset) -> dict[str, Any]:
     """What a person chooses a series by; plain values, so that the header itself need not be kept."""
     number = dataset.get("SeriesNumber", None)
     return {
+        "series_uid": str(dataset.get("SeriesInstanceUID", "") or ""),
         "description": str(dataset.get("SeriesDescription", "") or ""),
         "modality": str(dataset.get("Modality", "") or ""),
         "number": None if number in (None, "") else int(number),

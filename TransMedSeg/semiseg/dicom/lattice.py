@@ -23,8 +23,8 @@ def place_on_grid(
         grid: The grid to fill; what the mask does not cover is 0.
 
     Raises:
-        InputError: A voxel of the mask is further than the tolerance from every voxel of the grid, or foreground lies outside
-            of it (E905).
+        InputError: A voxel of the mask is further than the tolerance from every voxel of the grid, or foreground lies
+            outside of it (E905).
     """
     between = np.linalg.inv(grid.affine) @ affine
     turn, offset = np.round(between[:3, :3]).astype(int), np.round(between[:3, 3]).astype(int)

@@ -1,7 +1,7 @@
 """Segmentation files with what they say of their segments: names, codes, how they were made.
 
-``.seg.nrrd`` says it in its header, segment by segment. Any other label map may have a JSON file of the same name beside
-it: ``{"segments": [{"value": 1, "name": "left atrium", "color_rgb": [0.8, 0.4, 0.3], "terminology": "...",
+``.seg.nrrd`` says it in its header, segment by segment. Any other label map may have a JSON file of the same name
+beside it: ``{"segments": [{"value": 1, "name": "left atrium", "color_rgb": [0.8, 0.4, 0.3], "terminology": "...",
 "algorithm_type": "AUTOMATIC", "algorithm_name": "...", "algorithm_version": "...", "tracking_id": "...",
 "tracking_uid": "..."}]}``, where only the value is required; ``labels`` is accepted in place of ``segments``.
 """
@@ -204,7 +204,8 @@ def _values(array: np.ndarray, path: Path) -> list[int]:
     values = [int(value) for value in np.unique(array) if value != 0]
     if len(values) > _MAX_VALUES or any(value < 0 for value in values):
         raise InputError(
-            f"'{path.name}' holds {len(values)} different values from {values[0]} to {values[-1]}; it looks like an image.",
+            f"'{path.name}' holds {len(values)} different values from {values[0]} to {values[-1]}; "
+            "it looks like an image.",
             code="E302",
             hint="Choose a segmentation.",
             path=path,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from .files import damage_in
 
 if TYPE_CHECKING:
     from .files import Header
@@ -28,7 +29,7 @@ def read_stored(files: Sequence[Header]) -> np.ndarray:
     start = 0
     for file, number in zip(files, num_frames, strict=True):
         # Straight into its place: a second copy of a large series costs as much time as reading it.
-        with open(file.path, "rb", buffering=0) as source:
+        with open(file.path, "rb") as source:
             source.seek(file.pixel_offset)
             source.readinto(memoryview(stored[start : start + number]).cast("B"))
         start += number
@@ -64,9 +65,10 @@ def rescale(stored: np.ndarray, slopes: np.ndarray, intercepts: np.ndarray) -> n
 
 def _kind(file: Header) -> np.dtype:
     """How the stored values of a native file are laid out (PS3.5 8.1.1)."""
-    signed = int(file.dataset.get("PixelRepresentation", 0)) == 1
-    order = ">" if file.dataset.original_encoding[1] is False else "<"
-    return np.dtype(f"{order}{'i' if signed else 'u'}{int(file.dataset.BitsAllocated) // 8}")
+    with damage_in(file.path):
+        sign = "i" if int(file.dataset.PixelRepresentation) == 1 else "u"
+        order = ">" if file.dataset.original_encoding[1] is False else "<"
+        return np.dtype(f"{order}{sign}{int(file.dataset.BitsAllocated) // 8}")
 
 
 def _read_one(file: Header) -> np.ndarray:
@@ -82,12 +84,12 @@ def _decode(header: Header) -> np.ndarray:
     from pydicom.uid import UID
 
     dataset = header.dataset
-    syntax = UID(str(dataset.file_meta.TransferSyntaxUID))
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
     # pydicom raises RuntimeError both for a decoder that is not installed and for one that fails.
     try:
         if header.pixel_offset < 0:
             return dcmread(header.path).pixel_array
-        with open(header.path, "rb", buffering=0) as source:
+        with open(header.path, "rb") as source:
             source.seek(header.pixel_offset)
             encapsulated = source.read()
         return get_decoder(syntax).as_array(
@@ -103,7 +105,7 @@ def _decode(header: Header) -> np.ndarray:
             bits_stored=int(dataset.BitsStored),
             pixel_representation=int(dataset.PixelRepresentation),
         )[0]
-    except (RuntimeError, ValueError, AttributeError, KeyError, EOFError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, EOFError, NotImplementedError) as error:
         raise InputError(
             f"The pixels of '{header.path.name}' are compressed ({syntax.name}) and could not be decoded: {error}",
             code="E311",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from .files import damage_in
 from .stack import Plane
 
 if TYPE_CHECKING:
@@ -29,18 +30,13 @@ def planes_of(headers: list[Header]) -> list[Plane]:
         InputError: A color image (E302), several multi-frame files (E302), or an image without position,
             orientation (E316) or pixel spacing (E306).
     """
+    multiframe = []
     for header in headers:
-        if int(header.dataset.get("SamplesPerPixel", 1)) != 1:
-            raise InputError(
-                f"'{header.path.name}' is a color image; a 3D volume of gray values is needed.",
-                code="E302",
-                hint="Choose the original series.",
-                path=header.path,
-            )
-    multiframe = [header for header in headers if int(header.dataset.get("NumberOfFrames", None) or 1) > 1]
-    if not multiframe:
-        return [_plane(_functional_groups(header)[0], header.path.name, header) for header in headers]
-    if len(headers) > 1:
+        with damage_in(header.path):
+            _refuse_color(header)
+            if int(header.dataset.get("NumberOfFrames", None) or 1) > 1:
+                multiframe.append(header)
+    if multiframe and len(headers) > 1:
         raise InputError(
             f"The series has {len(headers)} files, {len(multiframe)} of them with several frames each; "
             "one 3D volume is needed.",
@@ -48,17 +44,34 @@ def planes_of(headers: list[Header]) -> list[Plane]:
             hint="Choose one of them: put it in a folder of its own.",
             path=headers[0].path.parent,
         )
-    return _frames(headers[0])
+    planes = []
+    for header in headers:
+        with damage_in(header.path):
+            planes += (
+                _frames(header) if multiframe else [_plane(_functional_groups(header)[0], header.path.name, header)]
+            )
+    return planes
+
+
+def _refuse_color(header: Header) -> None:
+    kind = str(header.dataset.get("PhotometricInterpretation", "") or "MONOCHROME2")
+    if int(header.dataset.get("SamplesPerPixel", None) or 1) != 1 or not kind.startswith("MONOCHROME"):
+        raise InputError(
+            f"'{header.path.name}' is a color image ({kind}); a 3D volume of gray values is needed.",
+            code="E302",
+            hint="Choose the original series.",
+            path=header.path,
+        )
 
 
 def rescale_of(headers: list[Header]) -> tuple[np.ndarray, np.ndarray]:
     """Rescale slope and intercept of every plane, in the order of ``planes_of``."""
     pairs = []
     for header in headers:
-        for groups in _functional_groups(header):
-            slope = _find(groups, "RescaleSlope")
-            intercept = _find(groups, "RescaleIntercept")
-            pairs.append((1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)))
+        with damage_in(header.path):
+            for groups in _functional_groups(header):
+                slope, intercept = _find(groups, "RescaleSlope"), _find(groups, "RescaleIntercept")
+                pairs.append((1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)))
     slopes, intercepts = zip(*pairs, strict=True)
     return np.array(slopes), np.array(intercepts)
 

@@ -216,5 +216,5 @@ def _differs(what: str) -> InputError:
     return InputError(
         f"The written file differs from the mask ({what}). It was deleted; please report this.",
         code="E908",
-        hint="Save the mask as .seg.nrrd instead.",
+        hint="Write it as BINARY, or save the mask as .seg.nrrd instead.",
     )

@@ -69,7 +69,8 @@ class SegmentationOptions:
     Args:
         kind: ``BINARY`` or ``LABELMAP``.
         keep_empty_frames: Also write frames without foreground (BINARY only).
-        creator: The person who answers for it, ``Family^Given``. None: nobody, or "Anonymous^Reviewer" in de-identified data.
+        creator: The person who answers for it, ``Family^Given``. None: nobody, or "Anonymous^Reviewer" in
+            de-identified data.
         series_description: Seen in every list of series.
     """
 

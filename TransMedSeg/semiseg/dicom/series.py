@@ -11,7 +11,7 @@ import numpy as np
 from ..data.geometry import Geometry
 from ..data.volume import Volume
 from ..errors import InputError
-from .files import FolderContents, Header, SeriesSummary, read_header, scan
+from .files import FolderContents, Header, SeriesSummary, damage_in, read_header, scan
 from .pixels import read_stored, rescale
 from .planes import planes_of, rescale_of
 from .stack import Plane, stack_planes
@@ -185,9 +185,14 @@ def _list(series: list[SeriesSummary]) -> str:
 
 def _check_identity(files: list[Header]) -> None:
     """Every file is another image of one patient, study, series and frame of reference."""
-    seen: dict[str, Header] = {}
+    identities = []
     for file in files:
-        uid = str(file.dataset.get("SOPInstanceUID", ""))
+        with damage_in(file.path):
+            keywords = ("SOPInstanceUID", "FrameOfReferenceUID", *_SAME_IN_ALL)
+            identities.append({keyword: str(file.dataset.get(keyword, "") or "") for keyword in keywords})
+    seen: dict[str, Header] = {}
+    for file, identity in zip(files, identities, strict=True):
+        uid = identity["SOPInstanceUID"]
         if not uid or uid in seen:
             other = f" and '{seen[uid].path.name}'" if uid in seen else ""
             raise InputError(
@@ -199,7 +204,7 @@ def _check_identity(files: list[Header]) -> None:
             )
         seen[uid] = file
     for keyword, words in _SAME_IN_ALL.items():
-        values = sorted({str(file.dataset.get(keyword, "") or "") for file in files})
+        values = sorted({identity[keyword] for identity in identities})
         if len(values) > 1:
             raise InputError(
                 f"The files are of {len(values)} {words}: {', '.join(values[:4])}.",
@@ -207,7 +212,7 @@ def _check_identity(files: list[Header]) -> None:
                 hint="Choose the files of one series.",
                 path=files[0].path.parent,
             )
-    frames = {str(file.dataset.get("FrameOfReferenceUID", "") or "") for file in files}
+    frames = {identity["FrameOfReferenceUID"] for identity in identities}
     if "" in frames:
         raise InputError(
             "The series has no frame of reference (Frame of Reference UID), so nothing can be placed in it.",

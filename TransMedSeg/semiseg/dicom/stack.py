@@ -134,7 +134,8 @@ def _check_repetitions(planes: list[Plane], distances: np.ndarray) -> None:
         )
     extra = [plane for plane, new in zip(planes, is_new, strict=True) if not new]
     raise _refuse(
-        f"{len(extra)} of {len(planes)} images {_is(extra)} where another image of the series already is: {_names(extra)}.",
+        f"{len(extra)} of {len(planes)} images {_is(extra)} where another image of the series already is: "
+        f"{_names(extra)}.",
         "E315",
         "Remove the duplicates, or choose the original series.",
     )
@@ -179,7 +180,8 @@ def _check_even(planes: list[Plane], distances: np.ndarray) -> None:
         )
         more = f"; and {len(wide) - 3} more gaps" if len(wide) > 3 else ""
         raise _refuse(
-            f"{missing} {'slice is' if missing == 1 else 'slices are'} missing: the slices are {usual:.4g} mm apart, but there are {where}{more}.",
+            f"{missing} {'slice is' if missing == 1 else 'slices are'} missing: the slices are "
+            f"{usual:.4g} mm apart, but there are {where}{more}.",
             "E304",
             "Import the whole series again.",
         )
