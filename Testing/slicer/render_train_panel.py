@@ -2,7 +2,7 @@
 
     QT_QPA_PLATFORM=offscreen python Testing/slicer/render_train_panel.py RUN_DIR [OUTPUT_FOLDER]
 
-RUN_DIR is the folder of a finished training. Its curves, cases and result are shown as they are.
+RUN_DIR is the folder of a training, running or finished. Its curves, cases and result are shown as they are.
 """
 
 import shutil
@@ -15,7 +15,7 @@ REPOSITORY = HERE.parent.parent
 sys.path[:0] = [str(HERE), str(REPOSITORY / "TransMedSeg")]
 
 LABEL = "Rendered on slicer-core with an emulated Qt layer; not a screenshot of 3D Slicer."
-WIDTH = 560
+WIDTH = 600
 
 
 def main(run_dir, out_dir):
@@ -61,8 +61,8 @@ def labeled(picture):
     import numpy as np
     from PIL import Image, ImageDraw
 
-    strip = Image.new("RGB", (picture.shape[1], 22), "white")
-    ImageDraw.Draw(strip).text((6, 5), LABEL, fill="black")
+    strip = Image.new("RGB", (picture.shape[1], 26), "white")
+    ImageDraw.Draw(strip).text((8, 6), LABEL, fill="black", font_size=13)
     return np.vstack([picture, np.asarray(strip)])
 
 

@@ -1,0 +1,118 @@
+"""The real engine behind the real panel: cases of the scene, detached training, the window killed and started again, Dice.
+
+Needs a Python with the engine's packages (SEMISEG_ENGINE_PYTHON, or .venv made by test.sh); takes about a minute.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from train_bed import REPOSITORY, engine_python
+
+HERE = Path(__file__).parent
+
+WINDOW = """
+import json, os, sys, time
+places = json.loads(sys.argv[1])
+sys.path[:0] = [places["here"], places["library"]]
+from pathlib import Path
+from bed import boot
+boot.start()
+import numpy as np, qt, slicer
+from train_bed import until
+qt.QSettings().setValue("TransMedSeg/Python", places["python"])
+qt.QSettings().setValue("TransMedSeg/RunsFolder", places["runs"])
+module, widget = boot.load_module("TransMedSegTrain", places["train"])
+module.widgetRepresentation().enter()
+panel = widget.panel
+"""
+
+FIRST = """
+random = np.random.default_rng(0)
+for index in range(7):
+    z, y, x = np.indices((24, 32, 32))
+    mask = (((z - 12) / 6) ** 2 + ((y - 15 - index % 3) / 8) ** 2 + ((x - 16 + index % 2) / 8) ** 2 < 1).astype(np.uint8)
+    volume = slicer.util.addVolumeFromArray((100 * mask + random.normal(100, 12, mask.shape)).astype(np.int16), name=f"P{index}")
+    volume.SetSpacing(1.0, 1.1, 2.0)
+    if index >= 4:
+        panel.cases.addNodes(volume, None)
+        continue
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"P{index} mask")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.GetSegmentation().AddEmptySegment("LA", "left atrium")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, "LA", volume)
+    if index < 3:
+        panel.cases.addNodes(volume, node)
+    else:
+        from TransMedSegLib.VolumeExchange import writeSegmentation, writeVolume
+        held = Path(places["runs"]).parent / "held"
+        held.mkdir()
+        writeVolume(volume, held / "P3.nrrd")
+        writeSegmentation(node, held / "P3_label.seg.nrrd", volume)
+        panel.ui.ownRadioButton.click()
+        panel.cases.add("heldOut", [held])
+panel.ui.quickRadioButton.click()
+import TransMedSegLib.TrainPanel as TrainPanel
+short = TrainPanel.trainOptions
+TrainPanel.trainOptions = lambda *given: {**short(*given), "device": "cpu", "training": {"iterations": 60, "patch_size": [16, 32, 32], "log_every": 5}}
+assert panel.ui.startButton.enabled, panel.ui.startButton.toolTip
+panel.ui.startButton.click()
+assert until(lambda: panel.view._progress.get("what") == "train" and panel.view._progress.get("done", 0) > 5, 240), (panel.notice.message, panel.process.ending)
+print(json.dumps({"run": str(panel.process.runDir), "pid": panel.process.pid}), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+SECOND = """
+assert panel.process is not None, "the run is found again"
+assert until(lambda: panel.process.ending is not None, 240)
+assert panel.process.ending.state.name == "Finished", panel.process.ending
+table = panel.ui.resultTable.mrmlTableNode()
+losses = slicer.util.getNode(f"{panel.process.runDir.name} Losses (numbers)")
+print(json.dumps({
+    "run": str(panel.process.runDir), "pid": panel.process.pid,
+    "dice": float(slicer.util.arrayFromTableColumn(table, "Dice")[0]),
+    "steps": [int(step) for step in slicer.util.arrayFromTableColumn(losses, "iteration")],
+    "text": panel.ui.resultLabel.text, "rows": panel.ui.labeledTable.rowCount,
+}), flush=True)
+module.widgetRepresentation().exit()
+boot.quit_application()
+"""
+
+
+def window(code, tmp_path):
+    """Runs a window in a process of its own; returns what it printed last."""
+    values = {
+        "here": str(HERE),
+        "library": str(REPOSITORY / "TransMedSeg"),
+        "train": str(REPOSITORY / "TransMedSegTrain"),
+        "python": engine_python(),
+        "runs": str(tmp_path / "runs"),
+    }
+    done = subprocess.run([sys.executable, "-c", WINDOW + code, json.dumps(values)], capture_output=True, text=True, timeout=500, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert lines, done.stderr[-3000:]
+    return json.loads(lines[-1])
+
+
+@pytest.mark.skipif(engine_python() is None, reason="no Python with the engine's packages: set SEMISEG_ENGINE_PYTHON or run test.sh")
+def test_training_survives_the_window_and_its_result_is_right(tmp_path):
+    first = window(FIRST, tmp_path)
+    assert Path(f"/proc/{first['pid']}").exists(), "the training goes on without its window"
+    second = window(SECOND, tmp_path)
+    assert (second["run"], second["pid"]) == (first["run"], first["pid"])
+    assert second["steps"] == list(range(5, 61, 5)), "the curve has no gap"
+    assert second["rows"] == 3
+    run = Path(first["run"])
+    command = [engine_python(), "-m", "semiseg", "evaluate", str(run / "segmentations"), str(tmp_path / "held"), "--out", str(tmp_path / "score"), "--label", "1=left atrium"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "TransMedSeg")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open(tmp_path / "score" / "dice.csv", newline="") as stream:
+        dice = float(next(csv.DictReader(stream))["dice"])
+    assert abs(second["dice"] - dice) < 1e-6
+    assert "left atrium Dice" in second["text"] and "on 1 cases: too few to be sure" in second["text"]
