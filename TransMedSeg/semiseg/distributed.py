@@ -50,13 +50,13 @@ def leave_world() -> None:
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replaces every gradient by its mean over the ranks, in one message."""
+    """Replaces every gradient by its mean over the ranks, in one message.
+
+    A part without gradient is one that this stage does not use, on every rank alike; it stays without, so that weight decay leaves it alone.
+    """
     if not dist.is_initialized():
         return
-    parameters = list(parameters)
-    for parameter in parameters:
-        if parameter.grad is None:  # a part that this stage does not use, on every rank alike
-            parameter.grad = torch.zeros_like(parameter)
+    parameters = [parameter for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([parameter.grad.flatten() for parameter in parameters])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
@@ -64,6 +64,20 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     for parameter in parameters:
         parameter.grad.copy_(flat[offset : offset + parameter.numel()].view_as(parameter))
         offset += parameter.numel()
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean of a number over the ranks, without gradient; every rank must ask.
+
+    A weighted mean over the global batch is, on each rank, its own weighted sum over the ranks' mean of the sums of weights: the average of the
+    ranks' gradients is then the gradient of one process.
+    """
+    value = value.detach()
+    if dist.is_available() and dist.is_initialized():
+        value = value.clone()
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value
 
 
 def same_weights(module: torch.nn.Module) -> None:

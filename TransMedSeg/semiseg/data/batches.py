@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from .augment import AugmentOptions, IntensityDraw, PatchDraw, change_intensity, cut_patch, draw_intensity, draw_patch
 from .cache import PreparedSet
-from .randomness import generator_for, seed_for
+from .randomness import device_generator, generator_for, seed_for
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,13 @@ class Batch:
     def perturb_unlabeled(self) -> Tensor:
         """The unlabeled images with their intensity changed (the student's view)."""
         return change_intensity(self.unlabeled, self.intensity_unlabeled)
+
+    def unlabeled_noise(self) -> Tensor:
+        """Standard normal noise of the shape of the unlabeled images; each sample has its own, however many ranks share the batch."""
+        shape, device = self.unlabeled.shape[1:], self.unlabeled.device
+        # Not the seed of the student's noise: teacher and student shall not see the same pattern.
+        generators = [device_generator(device, draw.seed ^ 1) for draw in self.intensity_unlabeled]
+        return torch.stack([torch.randn(shape, generator=one, device=device) for one in generators])
 
 
 class CaseStore:

@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..distributed import mean_over_ranks
+
 
 def box_mask(
     shape: tuple[int, ...], generator: torch.Generator, device: torch.device | str = "cpu", fraction: float = 2 / 3
@@ -77,7 +79,7 @@ def copy_paste_loss(
             region_BX = region.to(log_p_BCX.dtype).expand_as(cross_entropy_BX)
             if weight_BX is not None:
                 region_BX = region_BX * weight_BX.to(log_p_BCX.dtype)
-            mean_ce = (cross_entropy_BX * region_BX).sum() / (region_BX.sum() + 1e-16)
+            mean_ce = (cross_entropy_BX * region_BX).sum() / (mean_over_ranks(region_BX.sum()) + 1e-16)
             total = total + 0.5 * weight * (region_dice(probabilities_BCX, labels_BX, region_BX, form) + mean_ce)
         return total
 
@@ -90,7 +92,7 @@ def region_dice(probabilities_BCX: Tensor, labels_BX: Tensor, region_BX: Tensor,
         labels_BX: (batch, *space) int64.
         region_BX: (batch, *space) weights, 0 outside the region.
         form: ``"la"`` (also Pancreas): overlap over the sum of both, for each sample and class, then the mean.
-            ``"acdc"``: over the sum of squares, over the whole batch at once, mean of the classes. ``"present"``: as
+            ``"acdc"``: over the sum of squares, over the whole batch (of a rank) at once, mean of the classes. ``"present"``: as
             "la" without the samples and classes that are missing in both label and prediction, which would count as
             perfect (ours).
 
@@ -115,4 +117,4 @@ def region_dice(probabilities_BCX: Tensor, labels_BX: Tensor, region_BX: Tensor,
     if form == "la":
         return 1 - dice_BC.mean()
     present_BC = ((labeled_BC > 0) | (predicted_BC.detach() >= 1)).to(dice_BC.dtype)
-    return ((1 - dice_BC) * present_BC).sum() / present_BC.sum().clamp(min=1)
+    return ((1 - dice_BC) * present_BC).sum() / mean_over_ranks(present_BC.sum()).clamp(min=1)

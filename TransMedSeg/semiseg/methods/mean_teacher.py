@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batch
-from ..data.randomness import device_generator
 from ..losses.consistency import gaussian_rampup, mean_square
 from ..losses.segmentation import dice_and_cross_entropy
 from .base import AbstractMethod, Preset, Progress, Task, total_of
@@ -70,9 +69,7 @@ class MeanTeacher(AbstractMethod):
             return total_of({"supervised": dice_and_cross_entropy(self.student(labeled).logits, batch.labels)})
         unlabeled = batch.perturb_unlabeled() if options.perturb else batch.unlabeled
         logits = self.student(torch.cat([labeled, unlabeled])).logits
-        generator = device_generator(unlabeled.device, batch.seed)
-        noise = torch.randn(unlabeled.shape, generator=generator, device=unlabeled.device, dtype=unlabeled.dtype)
-        noise = (options.noise * noise).clamp(-2 * options.noise, 2 * options.noise)
+        noise = (options.noise * batch.unlabeled_noise()).clamp(-2 * options.noise, 2 * options.noise)
         target = self.teacher(batch.unlabeled + noise).logits
         weight = options.weight * gaussian_rampup(progress.overall)
         count = len(batch.labels)
