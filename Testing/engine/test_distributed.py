@@ -1,0 +1,190 @@
+"""Two processes train what one trains: the same weights over several steps, and one voice for both."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import builders
+import pytest
+import torch
+from training_cases import CPU, MemoryCases, make_batches, make_method, train_options
+
+from semiseg.distributed import World, any_rank, average_gradients, choose_device, join_world, leave_world, same_weights, wait_for_all
+from semiseg.errors import InputError
+from semiseg.inference.model_file import read_model
+from semiseg.protocol import EVENTS_FILE, MODEL_FILE, ExitCode, Job, read_events, write_job
+from semiseg.training.loop import Fit
+from semiseg.worker import run_folder
+
+PATCH = (8, 8, 8)  # so few voxels that TSA's statistics take all of them, on one rank and on two
+
+METHODS = {
+    "supervised": {},
+    "mean_teacher": {"weight": 10.0},
+    "transmedseg": {"clustering_weight": 0.0, "warmup": 0.0, "alpha": 1.0, "pretrain_share": 0.34, "pretrain_mixing": 1.0, "mixing": 1.0},
+}
+"""Nothing with dropout: a rank draws its own (the clustering head has some)."""
+
+
+def train(name: str, world: World) -> tuple[dict[str, torch.Tensor], list]:
+    """Six steps on this rank's share of a global batch of 4 + 4; weights start apart on purpose."""
+    torch.set_num_threads(1)
+    batches = make_batches(MemoryCases(), PATCH, counts=(4, 4), rank=world.rank, world_size=world.size)
+    method = make_method(name, seed=world.rank, **METHODS[name])
+    options = train_options(
+        iterations=6, log_every=3, optimizer="sgd", learning_rate=0.05, schedule="constant", gradient_clip=1.0, patch_size=PATCH
+    )
+    told = []
+    Fit(method, batches, options, CPU, world, lambda kind, **values: told.append(kind)).run()
+    return {key: value.clone() for key, value in method.state_dict().items()}, told
+
+
+def work(rank: int, size: int, port: int, folder: str) -> None:
+    """One of the processes of the test; what it found goes to a file."""
+    os.environ.update(WORLD_SIZE=str(size), RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    world = join_world()
+    found: dict = {"world": (world.rank, world.size, world.local_rank, world.is_main)}
+    found["votes"] = [any_rank(rank == 1), any_rank(False)]
+    module = torch.nn.BatchNorm1d(2)
+    with torch.no_grad():
+        module.weight.fill_(rank)
+        module.num_batches_tracked.fill_(rank)
+    same_weights(module)
+    found["same"] = [module.weight.tolist(), int(module.num_batches_tracked)]
+    first, second = torch.zeros(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True)
+    first.grad = torch.full((3,), float(rank))
+    average_gradients([first, second])
+    found["gradients"] = [first.grad.tolist(), second.grad]
+    wait_for_all()
+    found["weights"] = {name: train(name, world)[0] for name in METHODS}
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    leave_world()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What two gloo ranks found."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(work, (2, free_port(), str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_ranks_give_the_weights_of_one_process(name, ranks):
+    expected, _ = train(name, World())
+    for rank in ranks:
+        for key, value in expected.items():
+            if key.endswith(("pseudo_share", "pseudo_entropy")):
+                continue  # diagnostics of a rank's own samples
+            torch.testing.assert_close(rank["weights"][name][key], value, rtol=1e-4, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_training_moved_the_weights(ranks):
+    """Else the comparison above would hold for a loop that does nothing."""
+    start = make_method("supervised").state_dict()
+    moved = [not torch.allclose(start[key], value, atol=1e-3) for key, value in ranks[0]["weights"]["supervised"].items()]
+    assert sum(moved) > 10
+
+
+def test_every_process_knows_its_place(ranks):
+    assert [rank["world"] for rank in ranks] == [(0, 2, 0, True), (1, 2, 1, False)]
+
+
+def test_a_vote_of_one_is_heard_by_all(ranks):
+    assert [rank["votes"] for rank in ranks] == [[True, False]] * 2
+
+
+def test_weights_and_buffers_come_from_rank_zero(ranks):
+    assert [rank["same"] for rank in ranks] == [[[0.0, 0.0], 0]] * 2
+
+
+def test_gradients_are_averaged_and_an_unused_part_stays_without(ranks):
+    assert [rank["gradients"] for rank in ranks] == [[[0.5] * 3, None]] * 2
+
+
+def test_one_process_needs_no_group(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert join_world() == World(0, 1, 0) and World().is_main
+    assert any_rank(True) and not any_rank(False)
+    parameter = torch.zeros(2, requires_grad=True)
+    average_gradients([parameter])
+    assert parameter.grad is None
+    wait_for_all()
+    leave_world()
+
+
+def test_torchrun_on_a_run_folder_trains_like_one_process(tmp_path, engine_environment, monkeypatch):
+    """``torchrun -m semiseg run DIR``: one set of events, one model, and all held-out cases segmented."""
+    data = builders.write_cohort(tmp_path / "data", num_labeled=2, num_unlabeled=2, num_held_out=2, ending=".nrrd")
+    job = {
+        "labeled": [str(data / "labeled")],
+        "unlabeled": [str(data / "unlabeled")],
+        "held_out": [str(data / "heldout")],
+        "method": "supervised",
+        "device": "cpu",
+        "threads": 1,
+        "network_options": {"width": 2, "depth": 3, "dropout": 0.0},
+        "training": {"patch_size": [8, 16, 16], "iterations": 4, "batch_labeled": 4, "batch_unlabeled": 4, "log_every": 2, "optimizer": "sgd"},
+    }
+    one, two = tmp_path / "one", tmp_path / "two"
+    write_job(one, Job("train", job))
+    monkeypatch.setattr("semiseg.train.prepare_cpu", lambda: None)  # it changes this process for good
+    assert run_folder(one) == ExitCode.FINISHED
+    write_job(two, Job("train", job))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    environment = {key: value for key, value in engine_environment.items() if key != "PYTHONWARNINGS"}  # torchrun warns by itself
+    done = subprocess.run(
+        [*command, "-m", "semiseg", "run", "--quiet", str(two)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected, found = (read_model(folder / MODEL_FILE)[1] for folder in (one, two))
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=2e-5)
+    events, _ = read_events(two / EVENTS_FILE)
+    kinds = [event["kind"] for event in events]
+    assert kinds.count("started") == kinds.count("finished") == 1 and kinds[-1] == "finished"
+    assert events[0]["ranks"] == 2 and events[-1]["result"]["scored"] == 2
+    masks = sorted(path.name for path in (two / "segmentations").glob("*.seg.nrrd"))
+    assert masks == ["heldout_00.seg.nrrd", "heldout_01.seg.nrrd"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"), [("cuda", "E201"), ("cuda:3", "E201"), ("tpu", ""), ("gpu", "")], ids=lambda value: value or "no code"
+)
+def test_a_device_that_is_not_there_is_refused(wanted, code, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    with pytest.raises(InputError) as raised:
+        choose_device(wanted, World())
+    assert raised.value.code == code
+
+
+def test_a_pytorch_for_the_cpu_alone_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(InputError) as raised:
+        choose_device("cuda", World())
+    assert raised.value.code == "E203"
+
+
+def test_every_rank_takes_its_own_gpu(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert choose_device("auto", World(3, 4, 3)) == torch.device("cuda", 3)
+    assert choose_device("cuda:1", World()) == torch.device("cuda", 1)
+    assert choose_device("cpu", World()) == torch.device("cpu")
+    assert chosen == [3, 1]
+    with pytest.raises(InputError):
+        choose_device("cuda:7", World())
