@@ -231,6 +231,32 @@ class TestFailures:
         assert caught.value.code == "E403"
 
 
+class TestStop:
+    def test_a_stop_ends_the_case_at_hand_and_leaves_nothing_of_it(self, model, images, tmp_path):
+        out, asked = tmp_path / "out", []
+
+        def after_the_first_case():
+            asked.append(1)
+            return bool(list(out.glob("P1.prediction.json"))) and len(asked) > 3
+
+        results = predict(model, images, out, should_stop=after_the_first_case)
+        assert statuses(results) == {"P1": "done"}
+        assert not list(out.glob("P2*")) and not list(out.glob("P3*"))
+        assert statuses(predict(model, images, out)) == {"P1": "skipped", "P2": "done", "P3": "done"}
+
+    def test_it_is_asked_after_every_batch_of_windows(self, model, images, tmp_path):
+        asked = []
+        options = SegmentOptions(stride=(2, 2, 2), batch_windows=1)
+        results = predict(
+            model,
+            [images / "P1.nii.gz"],
+            tmp_path / "out",
+            options,
+            should_stop=lambda: asked.append(1) or len(asked) > 5,
+        )
+        assert results == [] and len(asked) == 6 and not list((tmp_path / "out").iterdir())
+
+
 class TestProgressAndShards:
     def test_progress_has_rate_and_remaining_time(self, model, images, tmp_path):
         events = Events()

@@ -21,6 +21,7 @@ from semiseg.data.geometry import Geometry
 from semiseg.data.preprocess import Preprocessing
 from semiseg.data.volume import Volume
 from semiseg.errors import InputError
+from semiseg.inference import memory as memory_module
 from semiseg.inference import segmenter as segmenter_module
 from semiseg.inference.memory import fitting_patch, gpu_memory_gb, is_out_of_memory
 from semiseg.inference.model_file import FORMAT_VERSION, read_model, write_model
@@ -332,6 +333,18 @@ class TestOutOfMemory:
         assert not is_out_of_memory(RuntimeError("shape mismatch"))
         assert gpu_memory_gb(torch.device("cpu"), "x") == (0.0, 0.0)
 
+    def test_a_volume_beyond_the_memory_is_refused_before_the_work(self, tmp_path, monkeypatch):
+        ready = Segmenter(write_tiny_model(tmp_path / "model.pt"))
+        monkeypatch.setattr(memory_module, "free_memory_bytes", lambda: 10_000)
+        message = refused("E310", ready.segment, box_volume(), name="P1")
+        assert "'P1' (16×14×12" in message and "0.0 GB is free" in message
+        monkeypatch.setattr(memory_module, "free_memory_bytes", lambda: None)
+        assert ready.segment(box_volume()).labels.array.any()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory is free")
+    def test_free_memory_is_a_sensible_number(self):
+        assert 2**20 < memory_module.free_memory_bytes() < 2**50
+
     def test_the_fitting_window_is_smaller_and_divides(self):
         assert fitting_patch((80, 112, 112), 16, 8.0, 4.0) == (48, 80, 80)
         assert fitting_patch((16, 16), 8, 100.0, 0.1) == (8, 8)
@@ -424,4 +437,4 @@ def test_memory_is_bounded_by_the_volume_not_by_the_windows(tmp_path):
     answer = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
     )
-    assert float(answer.stdout) < 8 * 28, answer.stdout + ' MB'
+    assert float(answer.stdout) < 8 * 28, answer.stdout + " MB"

@@ -38,6 +38,7 @@ def predict(
     rank: int = 0,
     world_size: int = 1,
     overwrite: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[CaseResult]:
     """Segments files and folders with one model.
 
@@ -56,9 +57,10 @@ def predict(
         rank: This process among ``world_size``; it takes every ``world_size``-th case. All find the same cases.
         world_size: Processes that share the inputs.
         overwrite: Segment again what is done.
+        should_stop: Asked after each batch of windows; True ends the work at once. The case at hand leaves nothing.
 
     Returns:
-        One result for each case of this process, in order.
+        One result for each case of this process, in order; fewer when it was stopped.
 
     Raises:
         InputError: The model (E403, E404, E405), no volume to segment (E311), the output folder (E809) or the disk
@@ -70,11 +72,14 @@ def predict(
         probe.touch()
     (out_dir / ".writable").unlink(missing_ok=True)
     segmenter = Segmenter(Path(model), device)
-    run = _Run(segmenter, out_dir, options, _identity(Path(model), options), overwrite)
+    run = _Run(segmenter, out_dir, options, _identity(Path(model), options), overwrite, should_stop)
     clock = _Clock(report, len(mine))
     results: list[CaseResult] = []
     for case in mine:
-        result = _one(run, case, clock)
+        try:
+            result = _one(run, case, clock)
+        except _Stopped:
+            break
         results.append(result)
         clock.case_done(worked=result.status != "skipped")
         report("case", id=case.id, status=result.status, reason=result.reason, code=result.code, files=result.files)
@@ -135,6 +140,11 @@ class _Run:
     options: SegmentOptions
     identity: dict[str, Any]
     overwrite: bool
+    should_stop: Callable[[], bool]
+
+
+class _Stopped(Exception):
+    """The user wants no more."""
 
 
 class _Clock:
@@ -174,44 +184,58 @@ class _Clock:
 
 
 def _one(run: _Run, case: Case, clock: _Clock) -> CaseResult:
-    started = time.monotonic()
-    path = record_path(run.out_dir, case.id)
+    """Segments one case or says why not; only what would fail every other case as well is raised."""
     try:
-        key = source_key([case.image], run.identity)
-        before = None if run.overwrite else done_before(path, key)
-        if before is not None:
-            return before
-        volume = read_volume(case.image, case.id)
-        found = run.segmenter.segment(
-            volume, run.options, lambda done, total: clock.windows(case.id, done, total), case.id
-        )
-        files = _write(run, case.id, found)
-        notes = [note._asdict() for note in found.notes]
-        result = CaseResult(
-            case.id,
-            "done",
-            str(case.image),
-            key,
-            volumes_ml=found.volumes_ml,
-            notes=notes,
-            files=[file.name for file in files],
-            time_s=round(time.monotonic() - started, 2),
-        )
+        result = _segmented(run, case, clock)
+    except _Stopped:
+        raise
     except InputError as error:
         if error.code in _OUTPUT_CODES:
             raise
-        result = CaseResult(case.id, "failed", str(case.image), code=error.code, reason=_sentence(error))
-    except (OSError, MemoryError) as error:
-        code = "E310" if isinstance(error, MemoryError) else "E311"
-        reason = "It does not fit the memory of this computer." if code == "E310" else f"It cannot be read: {error}."
-        result = CaseResult(case.id, "failed", str(case.image), code=code, reason=reason)
+        result = _failed(case, error.code, f"{error.message} {error.hint}".strip())
+    except OSError as error:
+        result = _failed(case, "E311", f"A file could not be read or written: {error}.")
+    except MemoryError:
+        result = _failed(case, "E310", "It does not fit the memory of this computer.")
     except Exception as error:
         # A defect of ours in one case must not cost the others; its traceback goes to the log.
         logging.getLogger(__name__).exception("Segmenting %s failed", case.id)
-        reason = f"An unexpected error, please report it: {type(error).__name__}: {error}"
-        result = CaseResult(case.id, "failed", str(case.image), code="E502", reason=reason)
-    write_json(path, asdict(result))
+        result = _failed(case, "E502", f"An unexpected error, please report it: {type(error).__name__}: {error}")
+    if result.status != "skipped":
+        write_json(record_path(run.out_dir, case.id), asdict(result))
     return result
+
+
+def _segmented(run: _Run, case: Case, clock: _Clock) -> CaseResult:
+    started = time.monotonic()
+    key = source_key([case.image], run.identity)
+    before = None if run.overwrite else done_before(record_path(run.out_dir, case.id), key)
+    if before is not None:
+        return before
+
+    def progress(done: int, total: int) -> None:
+        if run.should_stop():
+            raise _Stopped
+        clock.windows(case.id, done, total)
+
+    if run.should_stop():
+        raise _Stopped
+    found = run.segmenter.segment(read_volume(case.image, case.id), run.options, progress, case.id)
+    files = _write(run, case.id, found)
+    return CaseResult(
+        case.id,
+        "done",
+        str(case.image),
+        key,
+        volumes_ml=found.volumes_ml,
+        notes=[note._asdict() for note in found.notes],
+        files=[file.name for file in files],
+        time_s=round(time.monotonic() - started, 2),
+    )
+
+
+def _failed(case: Case, code: str, reason: str) -> CaseResult:
+    return CaseResult(case.id, "failed", str(case.image), code=code, reason=reason)
 
 
 def _write(run: _Run, case_id: str, found: Segmentation) -> list[Path]:
@@ -250,10 +274,6 @@ def _identity(model: Path, options: SegmentOptions) -> dict[str, Any]:
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     fields = {name: value for name, value in asdict(options).items() if name != "batch_windows"}
     return {"model": digest, "options": fields, "semiseg": __version__}
-
-
-def _sentence(error: InputError) -> str:
-    return f"{error.message} {error.hint}".strip()
 
 
 __all__ = ["CaseResult", "predict", "read_results", "summary"]

@@ -1,11 +1,15 @@
-"""How much memory a GPU has, and what would fit."""
+"""How much memory there is, on the computer and on a GPU, and what would fit."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from ..data.geometry import Geometry
+from ..errors import InputError
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -48,3 +52,32 @@ def place_for_sums(device: torch.device, image: Tensor, num_maps: int) -> torch.
         return torch.device("cpu")
     free, _ = torch.cuda.mem_get_info(device)
     return device if image.numel() * 4 * (num_maps + 1) < free / 4 else torch.device("cpu")
+
+
+def check_memory(source: Geometry, prepared_shape: tuple[int, ...], num_maps: int, name: str) -> None:
+    """Refuses a volume that cannot fit, before the system ends the program.
+
+    Raises:
+        InputError: It needs more memory than is free (E310). Nothing is known, and nothing refused, outside of Linux.
+    """
+    free = free_memory_bytes()
+    voxels, prepared = (int(torch.Size(shape).numel()) for shape in (source.shape, prepared_shape))
+    # float32: source, prepared image, one sum for each map and its way back; measured 20 bytes a voxel for one map.
+    needed = 4 * (max(voxels, prepared) * 3 + (voxels + prepared) * num_maps)
+    if free is None or needed < free:
+        return
+    raise InputError(
+        f"'{name}' ({source.describe()}) needs about {needed / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB is free.",
+        code="E310",
+        hint="Close other programs, or cut the volume to the organ.",
+    )
+
+
+def free_memory_bytes() -> int | None:
+    """What programs can still take without swapping; None where the system does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"MemAvailable:\s+(\d+) kB", text)
+    return int(found.group(1)) * 1024 if found else None

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import __version__
 from ..data.atomic import replacing
 from ..errors import InputError
+from ..networks import build_network
 
 FORMAT = "semiseg-model"
 FORMAT_VERSION = 1
@@ -82,6 +83,34 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise _not_ours(path, "its weights are not tensors")
     return card, weights
+
+
+def network_of(card: dict[str, Any], weights: dict[str, Tensor], path: Path) -> nn.Module:
+    """Builds the network a card names and gives it its weights.
+
+    Raises:
+        InputError: Card and weights contradict each other (E403).
+    """
+    try:
+        network, labels = card["network"], card["labels"]
+        name, in_channels, num_classes = str(network["name"]), int(network["in_channels"]), int(network["num_classes"])
+        if (
+            in_channels != 1
+            or num_classes != len(labels) + 1
+            or not all("value" in one and "name" in one for one in labels)
+        ):
+            raise ValueError(f"{in_channels} channels and {num_classes} classes for {len(labels)} named structures")
+        built = build_network(name, in_channels, num_classes, network.get("options"))
+        built.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError, InputError) as error:
+        reason = str(error).strip().splitlines()
+        raise InputError(
+            f"The model '{path.name}' contradicts itself: {' '.join(reason[:2])}.",
+            code="E403",
+            hint="Ask its author to export it again, or update TransMedSeg.",
+            path=path,
+        ) from error
+    return built
 
 
 def _load(path: Path) -> Any:

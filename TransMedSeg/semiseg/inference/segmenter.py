@@ -16,10 +16,9 @@ from ..data.checks import check_volume
 from ..data.preprocess import Preprocessing, Restore
 from ..data.volume import Volume
 from ..errors import InputError
-from ..networks import build_network
 from .deploy import deploy
-from .memory import fitting_patch, gpu_memory_gb, is_out_of_memory, place_for_sums
-from .model_file import read_model
+from .memory import check_memory, fitting_patch, gpu_memory_gb, is_out_of_memory, place_for_sums
+from .model_file import network_of, read_model
 from .postprocess import keep_largest_component, remove_small_islands
 from .sliding_window import sliding_window, window_probabilities
 
@@ -124,7 +123,7 @@ class Segmenter:
         self.segments: tuple[dict[str, Any], ...] = tuple(self.card["labels"])
         self.patch_size = tuple(int(side) for side in self.card["patch_size"])
         self.preprocessing = Preprocessing.from_json(self.card["preprocessing"])
-        self.network = deploy(_network_of(self.card, weights, Path(model_path)), self.device)
+        self.network = deploy(network_of(self.card, weights, Path(model_path)), self.device)
 
     def segment(
         self,
@@ -141,7 +140,7 @@ class Segmenter:
             name: What messages call the volume.
 
         Raises:
-            InputError: The volume cannot be used (E302, E305, E306, E309) or the GPU's memory is too small (E205).
+            InputError: The volume cannot be used (E302, E305, E306, E309), or memory is too small (E205, E310).
         """
         check_volume(volume, name)
         stride = options.stride or tuple(max(1, side // 2) for side in self.patch_size)
@@ -149,6 +148,8 @@ class Segmenter:
             raise InputError(
                 f"The model's window is {self.patch_size}; a stride of {len(stride)} numbers does not fit."
             )
+        num_maps = 1 if len(self.segments) == 1 else len(self.segments) + 1
+        check_memory(volume.geometry, self.preprocessing.plan(volume.geometry).shape, num_maps, name)
         array, restore = self.preprocessing.apply(volume)
         maps, notes = self._maps(torch.from_numpy(array)[None, None], stride, options, progress)
         channels = self._channels(maps, restore)
@@ -270,29 +271,6 @@ def normalized_entropy(maps: Tensor, slab: int = 16) -> Tensor:
         part = torch.cat([1 - part, part]) if len(part) == 1 else part
         entropy[start : start + slab] = torch.special.entr(part.clamp(0, 1)).sum(dim=0) / math.log(len(part))
     return entropy
-
-
-def _network_of(card: dict[str, Any], weights: dict[str, Tensor], path: Path) -> torch.nn.Module:
-    try:
-        network, labels = card["network"], card["labels"]
-        name, in_channels, num_classes = str(network["name"]), int(network["in_channels"]), int(network["num_classes"])
-        if (
-            in_channels != 1
-            or num_classes != len(labels) + 1
-            or not all("value" in one and "name" in one for one in labels)
-        ):
-            raise ValueError(f"{in_channels} channels and {num_classes} classes for {len(labels)} named structures")
-        built = build_network(name, in_channels, num_classes, network.get("options"))
-        built.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError, InputError) as error:
-        reason = str(error).strip().splitlines()
-        raise InputError(
-            f"The model '{path.name}' contradicts itself: {' '.join(reason[:2])}.",
-            code="E403",
-            hint="Ask its author to export it again, or update TransMedSeg.",
-            path=path,
-        ) from error
-    return built
 
 
 def _foreground(maps: Tensor) -> Tensor:

@@ -190,7 +190,7 @@ def _median_and_quartiles(numbers: dict[str, float], column: str) -> str:
 
 
 def _aligned(lines: list[list[str]], num_left: int) -> str:
-    """Columns of equal width, the first ``num_left`` to the left and the others to the right, a rule under the titles."""
+    """Columns of equal width, the first ``num_left`` flush left, the others right, and a rule under the titles."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     out = []
     for line in lines:
