@@ -180,7 +180,20 @@ def _baseline(
     wait_for_all()
     if any_rank((run_dir / STOP_FILE).exists()):
         return {"stopped_at": 0}
-    return _train_one(other, prepared, folder, device, report, world, run_dir / STOP_FILE)
+    return _train_one(other, prepared, folder, device, _as_baseline(report), world, run_dir / STOP_FILE)
+
+
+def _as_baseline(report: Report) -> Report:
+    """Names the baseline's curves and progress as its own: they share the events of the run."""
+
+    def named(kind: str, **values: Any) -> None:
+        if kind == "scalar":
+            values["name"] = f"baseline_{values['name']}"
+        elif kind == "progress" and values.get("what") == "train":
+            values["stage"] = "baseline"
+        report(kind, **values)
+
+    return named
 
 
 def _baseline_job(resolved: Resolved, prepared: PreparedSet, device: torch.device) -> TrainJob:

@@ -23,7 +23,7 @@ h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem;border-bottom:1px solid
 table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #e3e3e3;text-align:right}
 td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}
 figure{display:inline-block;margin:.3rem;vertical-align:top}figcaption{font-size:.8rem;color:#555;max-width:22rem}
-img{max-width:100%}.slices img{height:13rem}.slices figcaption{max-width:19rem}pre{background:#f5f5f5;padding:.7rem;overflow:auto;font-size:.8rem}
+img{max-width:100%}.slices img{height:13rem}.curves img{width:29rem}.slices figcaption{max-width:19rem}pre{background:#f5f5f5;padding:.7rem;overflow:auto;font-size:.8rem}
 .found{color:#d55e00;font-weight:600}.truth{color:#0072b2;font-weight:600}.note{color:#555}
 """
 
@@ -146,7 +146,7 @@ def _curves(events: list[dict[str, Any]]) -> str:
     found = pictures.curves(events)
     if not found:
         return ""
-    return "<h2>Curves</h2>" + "".join(_figure(png, "") for _, png in found)
+    return "<h2>Curves</h2><div class=curves>" + "".join(_figure(png, "") for _, png in found) + "</div>"
 
 
 def _cases(prepared: PreparedSet | None) -> str:

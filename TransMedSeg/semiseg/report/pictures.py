@@ -14,12 +14,13 @@ FOUND, TRUTH = "#d55e00", "#0072b2"
 """Orange and blue that color-blind people tell apart (Okabe and Ito)."""
 
 _CURVES = (
-    ("Losses", lambda name: name == "loss" or name.startswith("loss_"), False),
-    ("Dice on the validation cases", lambda name: name.startswith("validation_dice"), False),
-    ("Pseudo-labels", lambda name: name.startswith("pseudo_label"), False),
-    ("TSA: class-pair table", lambda name: name.startswith("tsa_table"), False),
-    ("TSA: shift of the class means", lambda name: name.startswith("tsa_shift_norm"), False),
-    ("Learning rate", lambda name: name == "learning_rate", False),
+    ("Losses", lambda name: name == "loss" or name.startswith("loss_")),
+    ("Dice on the validation cases", lambda name: name.startswith("validation_dice")),
+    ("Pseudo-labels", lambda name: name.startswith("pseudo_label")),
+    ("TSA: class-pair table", lambda name: name.startswith("tsa_table")),
+    ("TSA: shift of the class means", lambda name: name.startswith("tsa_shift_norm")),
+    ("Baseline: loss", lambda name: name == "baseline_loss"),
+    ("Learning rate", lambda name: name == "learning_rate"),
 )
 
 
@@ -32,7 +33,7 @@ def curves(events: list[dict[str, Any]]) -> list[tuple[str, bytes]]:
         if event.get("kind") == "scalar":
             series.setdefault(event["name"], []).append((event["step"], event["value"]))
     pictures = []
-    for title, belongs, _ in _CURVES:
+    for title, belongs in _CURVES:
         names = [name for name in series if belongs(name)]
         if not names:
             continue
