@@ -91,8 +91,8 @@ class TransMedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def cleanup(self):
-        self.removeObservers()
         self.setParameterNode(None)
+        self.removeObservers()
         if self.module is not None:
             self.module.cleanup()
 
@@ -109,7 +109,7 @@ class TransMedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onParameters(self, caller, event):
         # The binding of the widgets cannot be undone entirely (Slicer issue 7547).
         if self.parent.isEntered:
-            self.module.refresh()
+            self.module.refreshSoon()
 
     def _installShortcuts(self):
         """Keys that work only while this module is open."""
@@ -131,7 +131,7 @@ class TransMedSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeRemoved(self, caller, event, node):
         isOurs = node is not None and node.IsA("vtkMRMLDisplayableNode")
         if isOurs and not slicer.mrmlScene.IsClosing() and self.parent.isEntered:
-            self.module.refresh()
+            self.module.refreshSoon()
 
     def onReload(self):
         forgetLibrary()

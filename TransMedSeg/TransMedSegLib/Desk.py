@@ -1,9 +1,11 @@
 """What the sections of the panel share: the case that is open, its review, its autosave, and the undo history."""
 
+import qt
+
 import slicer
 from slicer.i18n import tr as _
 
-from .Autosave import Autosave
+from .Autosave import Autosave, setAutosaveFolder
 from .CaseTable import caseOf, cases
 from .Messages import message
 from .Review import Review
@@ -22,6 +24,11 @@ class Desk:
         self.notice = notice
         self.parameters = None
         self.sections = []
+        self._isRefreshing = False
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self.refresh)
         self.review = Review(self._onReviewed)
         self.autosave = Autosave(self._onAutosaveFailed)
 
@@ -48,9 +55,19 @@ class Desk:
         self.refresh()
 
     def refresh(self):
-        """Every section shows the present state."""
-        for section in self.sections:
-            section.refresh()
+        """Every section shows the present state. What a section does on the way does not begin it again."""
+        if self._isRefreshing or self.parameters is None:
+            return
+        self._isRefreshing = True
+        try:
+            for section in self.sections:
+                section.refresh()
+        finally:
+            self._isRefreshing = False
+
+    def refreshSoon(self):
+        """Once, after all that happens now: many nodes may come and go at the same time."""
+        self._timer.start()
 
     def beforeWrite(self, case):
         """Call before the AI writes voxels: autosaves what a person has drawn, and makes one undo step of the write."""
@@ -79,10 +96,6 @@ class Desk:
         self.notice.say(message("E606", folder=str(folder)), "E606", ((_("Choose folder…"), self._chooseAutosaveFolder),))
 
     def _chooseAutosaveFolder(self):
-        import qt
-
-        from .Autosave import setAutosaveFolder
-
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for autosaves"))
         if folder:
             setAutosaveFolder(folder)

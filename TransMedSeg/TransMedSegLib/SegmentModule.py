@@ -12,6 +12,7 @@ from .Notice import Notice
 from .Review import Review
 from .SegmentPanel import SegmentPanel
 from .SegmentRun import DONE, Requests, SegmentRun
+from .SetupPage import SetupPage
 from .Terminology import loadOurTerminology
 
 
@@ -34,6 +35,9 @@ class SegmentModule:
         self.compare = ComparePanel(self.desk)
         self.export = ExportPanel(self.desk, self.compare.saveCsv)
         self.desk.sections = [self.cases, self.segment, self.doubt, self.correct, self.compare, self.export]
+        self.setupPage = SetupPage(self._onSetup)
+        ui.setupPlace.layout().addWidget(self.setupPage)
+        ui.setupButton.connect("clicked()", self._onSetupButton)
         self._isFirst = True
 
     def shortcuts(self):
@@ -51,10 +55,11 @@ class SegmentModule:
             self._isFirst = False
             loadOurTerminology()
             self.cases.offerRestore()
+        self.setupPage.start()
         self.correct.enter()
         self.desk.review.follow()
         self.desk.autosave.start()
-        self.refresh()
+        self.desk.refresh()
 
     def exit(self):
         self.desk.review.checkNow()
@@ -78,10 +83,19 @@ class SegmentModule:
         self.segment.discard()
         self.compare.discard()
         self.export.discard()
+        self.setupPage.cleanup()
 
-    def refresh(self):
-        if self.desk.parameters is not None:
-            self.desk.refresh()
+    def _onSetup(self):
+        self.ui.statusLabel.text = self.setupPage.statusText()
+
+    def _onSetupButton(self):
+        self.ui.setupPlace.visible = not self.ui.setupPlace.visible
+        if self.ui.setupPlace.visible:
+            self.setupPage.check()
+
+    def refreshSoon(self):
+        """Something in the scene has changed."""
+        self.desk.refreshSoon()
 
 
 def segmentInBackground(volumeNodes, modelPath, device, onEnded):

@@ -80,10 +80,26 @@ def maskOf(segmentationNode, segmentId, volumeNode):
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     if segment is None or (segment.GetRepresentation(name) is None and not _makeLabelmaps(segmentationNode)):
         return np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], bool)
-    array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, volumeNode)
-    if array is None:
-        return np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], bool)
-    return array.astype(bool)
+    if segmentationNode.GetTransformNodeID() != volumeNode.GetTransformNodeID():
+        array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, volumeNode)
+        return array.astype(bool)
+    return _sampled(segmentationNode, segmentId, volumeNode)
+
+
+def _sampled(segmentationNode, segmentId, volumeNode):
+    """As slicer.util.arrayFromSegmentBinaryLabelmap, without nodes in between: adding them wakes up every observer."""
+    image, placed = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    size = volumeNode.GetImageData().GetDimensions()
+    if not segmentationNode.GetBinaryLabelmapRepresentation(segmentId, image) or image.GetNumberOfPoints() == 0:
+        return np.zeros(size[::-1], bool)
+    grid = slicer.vtkOrientedImageData()
+    grid.SetDimensions(*size)
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    grid.SetGeometryFromImageToWorldMatrix(matrix)
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, grid, placed, False, False)
+    voxels = numpy_support.vtk_to_numpy(placed.GetPointData().GetScalars())
+    return voxels.reshape(size[::-1]) > 0
 
 
 def _makeLabelmaps(segmentationNode):
