@@ -117,7 +117,7 @@ def choose_device(wanted: str, world: World) -> torch.device:
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not wanted.startswith("cuda") and wanted != "auto":
-        raise InputError(f"The device must be auto, cpu, cuda or cuda:N; found {wanted!r}.")
+        raise InputError(f"The device must be auto, cpu, cuda or cuda:N; found {wanted!r}.", hint="auto takes a GPU when there is one.")
     if not torch.cuda.is_available():
         if torch.version.cuda is None:
             raise InputError(
@@ -128,6 +128,6 @@ def choose_device(wanted: str, world: World) -> torch.device:
         raise InputError("A GPU was asked for, but none was found.", code="E201", hint="Choose the device cpu or auto.")
     index = world.local_rank if world.size > 1 or ":" not in wanted else int(wanted.partition(":")[2])
     if index >= torch.cuda.device_count():
-        raise InputError(f"GPU {index} was asked for; there are {torch.cuda.device_count()}.", code="E201")
+        raise InputError(f"GPU {index} was asked for; there are {torch.cuda.device_count()}.", code="E201", hint="The first one is cuda:0.")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)

@@ -16,6 +16,7 @@ from .data.atomic import write_json
 from .data.batches import CaseStore, TwoStreamBatches
 from .data.cache import PreparedSet
 from .distributed import World, any_rank, choose_device, wait_for_all
+from .errors import InputError
 from .evaluate import Pair, evaluate
 from .inference.model_file import write_model
 from .inference.segmenter import SegmentOptions
@@ -229,7 +230,24 @@ def _task(resolved: Resolved, prepared: PreparedSet) -> Task:
 
 def _make_method(resolved: Resolved, prepared: PreparedSet) -> AbstractMethod:
     torch.manual_seed(resolved.job.seed)
-    return load_method(resolved.job.method)(_task(resolved, prepared), resolved.method_options)
+    method = load_method(resolved.job.method)(_task(resolved, prepared), resolved.method_options)
+    _check_patch(resolved, method)
+    return method
+
+
+def _check_patch(resolved: Resolved, method: AbstractMethod) -> None:
+    patch, network = resolved.options.patch_size, method.deployed
+    sides = patch[1:] if patch[0] == 1 else patch
+    if len(sides) != network.spatial_dims:
+        raise InputError(
+            f"The network {resolved.job.network} works on {network.spatial_dims} axes; the patch {patch} has {len(sides)}.",
+            hint="A patch of slices has 1 as its first side.",
+        )
+    if any(side % network.downscale for side in sides):
+        raise InputError(
+            f"The sides of the patch {patch} must divide by {network.downscale}, because the network halves them so often.",
+            hint="Change training.patch_size, or the depth of the network.",
+        )
 
 
 def _make_batches(resolved: Resolved, prepared: PreparedSet, device: torch.device, world: World) -> TwoStreamBatches:

@@ -110,6 +110,7 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
     planned = {key: value for key, value in (plan.network_options if plan else {}).items() if key in known}
     from_preset = {key: value for key, value in preset.network.items() if key in known}
     network_options = {**planned, **from_preset, **job.network_options}
+    options_from(network_type, network_options, f"the network {job.network}")  # before the data is prepared
     training = {**(plan.training if plan else {}), **preset.training}
     if job.minutes > 0 and "minutes" in training:
         training["minutes"] = job.minutes
