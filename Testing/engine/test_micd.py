@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from semiseg.losses.class_weights import DifficultyWeights, RarityWeights, rarity_weights, weighted_dice_and_cross_entropy
+from semiseg.losses.class_weights import (
+    DifficultyWeights,
+    RarityWeights,
+    rarity_weights,
+    weighted_dice_and_cross_entropy,
+)
 from semiseg.losses.consistency import gaussian_rampup, symmetric_kl
 from semiseg.losses.cross_pseudo import cross_feature_loss, cross_pseudo_loss, weighted_cross_entropy
 from semiseg.losses.masking import block_mask
@@ -142,7 +147,9 @@ def test_rarity_starts_from_the_labels_and_follows_the_pseudo_labels():
     pseudo = torch.tensor([[0] * 100 + [1] + [2] * 10])
     weights = RarityWeights(3)
     weights.update(pseudo, labels)
-    torch.testing.assert_close(weights.weight, 0.99 * torch.tensor([0.0, 1.5, 3.0]) + 0.01 * torch.tensor([0.0, 3.0, 1.5]))
+    torch.testing.assert_close(
+        weights.weight, 0.99 * torch.tensor([0.0, 1.5, 3.0]) + 0.01 * torch.tensor([0.0, 3.0, 1.5])
+    )
     for _ in range(900):
         weights.update(pseudo, labels)
     torch.testing.assert_close(weights.weight, torch.tensor([0.0, 3.0, 1.5]), atol=1e-3, rtol=0)
@@ -166,14 +173,19 @@ def test_difficulty_by_hand():
     weights.update(found, labels)
     dice = [4 / 5, 2 / 3]
     learned = [0.5 * d * math.log(d / 1e-8) for d in dice]
-    raw = [0.5 * (1 - d) * (1e-8 / (l + 1e-8)) ** 0.2 for d, l in zip(dice, learned)]
+    raw = [0.5 * (1 - d) * (1e-8 / (gain + 1e-8)) ** 0.2 for d, gain in zip(dice, learned)]
     torch.testing.assert_close(weights.weight, torch.tensor([2 * r / max(raw) for r in raw]), rtol=1e-4, atol=0)
 
 
 def test_weighted_supervision_with_equal_weights_is_cross_entropy_minus_dice():
-    logits, labels = torch.randn(2, 3, 4, 4, generator=_generator()), torch.randint(3, (2, 4, 4), generator=_generator())
+    logits, labels = (
+        torch.randn(2, 3, 4, 4, generator=_generator()),
+        torch.randint(3, (2, 4, 4), generator=_generator()),
+    )
     p = logits.softmax(1)
-    dice = torch.stack([(2 * (p[:, c] * (labels == c)).sum() + 1) / (p[:, c].sum() + (labels == c).sum() + 1) for c in (1, 2)])
+    dice = torch.stack(
+        [(2 * (p[:, c] * (labels == c)).sum() + 1) / (p[:, c].sum() + (labels == c).sum() + 1) for c in (1, 2)]
+    )
     expected = F.cross_entropy(logits, labels) - dice.mean()
     torch.testing.assert_close(weighted_dice_and_cross_entropy(logits, labels, torch.ones(3)), expected)
 
@@ -215,7 +227,9 @@ def test_with_weight_0_the_first_student_is_supervised_bit_for_bit(norm):
     alone = Supervised(tiny_task(norm=norm), Supervised.Options(average_decay=0.0))
     train_steps(method, 3)
     train_steps(alone, 3)
-    differences = [(a - b).abs().max().item() for a, b in zip(method.students.first.parameters(), alone.student.parameters())]
+    differences = [
+        (a - b).abs().max().item() for a, b in zip(method.students.first.parameters(), alone.student.parameters())
+    ]
     assert max(differences) == 0.0
 
 

@@ -8,8 +8,14 @@ import pytest
 import torch
 from semiseg.losses.consistency import gaussian_rampup
 from semiseg.losses.latent import (
-    LatentScale, certain_from, decode_labels, draw_latent, encode_labels, gaussian_kl, soft_dice_loss,
-)  # fmt: skip
+    LatentScale,
+    certain_from,
+    decode_labels,
+    draw_latent,
+    encode_labels,
+    gaussian_kl,
+    soft_dice_loss,
+)
 from semiseg.methods.base import Task
 from semiseg.methods.semigda import ALIGN, AUTOENCODE, SEGMENT, SemiGDA
 from semiseg.networks import build_network
@@ -329,7 +335,13 @@ def test_the_loop_tells_the_user_about_the_gate():
     told = []
     options = TrainOptions(iterations=4, patch_size=(1, 16, 16), warmup_iterations=0)
     method = _method(two_dimensional=True)
-    Fit(method, _SameBatch(shape=(16, 16)), options, torch.device("cpu"), report=lambda kind, **v: told.append((kind, v))).run()
+    Fit(
+        method,
+        _SameBatch(shape=(16, 16)),
+        options,
+        torch.device("cpu"),
+        report=lambda kind, **v: told.append((kind, v)),
+    ).run()
     warnings = [values["message"] for kind, values in told if kind == "warning"]
     assert len(warnings) == 1 and "autoencoder" in warnings[0]
 
@@ -352,10 +364,14 @@ def test_masks_survive_the_autoencoder_after_a_short_training():
     assert method.diagnostics()["autoencoder_mask_dice"] > 0.9  # an average that looks back
 
 
-@pytest.mark.parametrize(("width", "depth", "expected"), [(16, 5, (8, 4)), (8, 5, (4, 4)), (2, 3, (4, 2)), (32, 6, (16, 5))])
+@pytest.mark.parametrize(
+    ("width", "depth", "expected"), [(16, 5, (8, 4)), (8, 5, (4, 4)), (2, 3, (4, 2)), (32, 6, (16, 5))]
+)
 def test_network_is_half_as_wide_and_a_level_less_deep_than_the_tasks(width, depth, expected):
     method = SemiGDA(Task(2, "vnet", {"width": width, "depth": depth}), SemiGDA.Options())
     assert method.deployed_network == ("semigda3d", {"width": expected[0], "depth": expected[1]})
+    own = SemiGDA(Task(2, "vnet", {"width": width, "depth": depth}), SemiGDA.Options(width=2, depth=3))
+    assert own.deployed_network == ("semigda3d", {"width": 2, "depth": 3})
 
 
 def test_wrong_options_are_refused():

@@ -123,9 +123,13 @@ def test_cps_adds_weighted_cross_supervision_on_unlabeled_images_to_two_supervis
     batch = tiny_batch()
     losses = method(batch, at(fraction=0.5))
     first, second = method.students.first, method.students.second
-    expected = 0.1 * gaussian_rampup(0.5) * cross_pseudo_loss(first(batch.unlabeled).logits, second(batch.unlabeled).logits)
+    expected = (
+        0.1 * gaussian_rampup(0.5) * cross_pseudo_loss(first(batch.unlabeled).logits, second(batch.unlabeled).logits)
+    )
     torch.testing.assert_close(losses["cross"], expected)
-    torch.testing.assert_close(losses["supervised_second"], dice_and_cross_entropy(second(batch.labeled).logits, batch.labels))
+    torch.testing.assert_close(
+        losses["supervised_second"], dice_and_cross_entropy(second(batch.labeled).logits, batch.labels)
+    )
     torch.testing.assert_close(losses["total"], sum(value for name, value in losses.items() if name != "total"))
 
 
@@ -200,7 +204,9 @@ def test_ua_mt_noise_is_clipped_and_replayable():
     images = torch.zeros(2, 1, 16, 16, 16)
     noise = method._noisy(images, torch.Generator().manual_seed(3))
     assert noise.abs().max().item() == pytest.approx(0.2) and noise.std().item() == pytest.approx(0.096, abs=0.004)
-    torch.testing.assert_close(method(tiny_batch(4), at())["total"], method(tiny_batch(4), at())["total"], rtol=0, atol=0)
+    torch.testing.assert_close(
+        method(tiny_batch(4), at())["total"], method(tiny_batch(4), at())["total"], rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize("kind", [UAMeanTeacher, CPS])

@@ -13,10 +13,14 @@ TINY = {"width": 2, "depth": 3, "norm": "instance", "dropout": 0.0}
 
 def tiny_task(num_classes: int = 2, two_dimensional: bool = False, **options) -> Task:
     """A V-Net or 2-D U-Net of three levels and two channels."""
-    return Task(num_classes, "unet2d" if two_dimensional else "vnet", {**TINY, **options}, two_dimensional=two_dimensional)
+    return Task(
+        num_classes, "unet2d" if two_dimensional else "vnet", {**TINY, **options}, two_dimensional=two_dimensional
+    )
 
 
-def balls(count: int, shape: tuple[int, ...], num_classes: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def balls(
+    count: int, shape: tuple[int, ...], num_classes: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Images (count, 1, *shape) and labels: shells of one ball each, brighter inwards."""
     axes = [torch.arange(side, dtype=torch.float32) for side in shape]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
@@ -35,9 +39,17 @@ def tiny_batch(seed: int = 0, shape: tuple[int, ...] = (16, 16, 16), num_classes
     """Two labeled and two unlabeled samples, without intensity changes."""
     generator = torch.Generator().manual_seed(seed)
     images, labels = balls(2 * num_each, shape, num_classes, generator)
-    draws: list[IntensityDraw] = [draw_intensity(generator_for(seed, 0, sample, "test"), 0.0) for sample in range(2 * num_each)]
+    draws: list[IntensityDraw] = [
+        draw_intensity(generator_for(seed, 0, sample, "test"), 0.0) for sample in range(2 * num_each)
+    ]
     return Batch(
-        images[:num_each], labels[:num_each], images[num_each:], tuple(range(num_each)), draws[:num_each], draws[num_each:], seed
+        images[:num_each],
+        labels[:num_each],
+        images[num_each:],
+        tuple(range(num_each)),
+        draws[:num_each],
+        draws[num_each:],
+        seed,
     )
 
 
@@ -46,7 +58,9 @@ def at(stage: str = "train", fraction: float = 0.5, iteration: int = 10) -> Prog
     return Progress(stage, fraction, fraction, iteration)
 
 
-def train_steps(method, num_steps: int, learning_rate: float = 0.05, first_seed: int = 0, **batch) -> list[dict[str, float]]:
+def train_steps(
+    method, num_steps: int, learning_rate: float = 0.05, first_seed: int = 0, **batch
+) -> list[dict[str, float]]:
     """A few plain gradient steps; returns the losses of each."""
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], learning_rate)
     history = []

@@ -1,10 +1,10 @@
 """Class weights for tasks with many structures: DHC, Wang and Li, MICCAI 2023, which MICD builds on.
 
-Two networks become different by what their losses pay attention to: one to the classes that are hard, the other to those that are rare. Both weight
-vectors have the largest entry K, the number of classes.
+Two networks become different by what their losses pay attention to: one to the classes that are hard, the other to
+those that are rare. Both weight vectors have the largest entry K, the number of classes.
 
-Rare with two classes means background 0 and foreground 2, which would leave the background unsupervised, and with any number of classes the most
-frequent one has weight 0. So these weights are for multi-organ tasks.
+Rare with two classes means background 0 and foreground 2, which would leave the background unsupervised, and with any
+number of classes the most frequent one has weight 0. So these weights are for multi-organ tasks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from .cross_pseudo import weighted_cross_entropy
 
 
 def rarity_weights(counts_K: Tensor) -> Tensor:
-    """K log(n_max / n_k) / max_j log(n_max / n_j): 0 for the most frequent class, K for the rarest; all ones when all are alike.
+    """K log(n_max / n_k) / max_j log(n_max / n_j): 0 for the most frequent class, K for the rarest; all ones when all
+    are alike.
 
     Args:
         counts_K: Voxels of each class; none counts as one.
@@ -35,7 +36,8 @@ def class_counts(labels_BX: Tensor, num_classes: int) -> Tensor:
 class RarityWeights(nn.Module):
     """DHC's distribution-aware weights: a moving average of ``rarity_weights`` of the network's own pseudo-labels.
 
-    The first call takes the weights of the labels it is given; DHC counts all labeled scans once, which a method does not see.
+    The first call takes the weights of the labels it is given; DHC counts all labeled scans once, which a method does
+    not see.
 
     Args:
         num_classes: K, background included.

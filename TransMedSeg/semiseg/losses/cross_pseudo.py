@@ -64,4 +64,6 @@ def cross_feature_loss(first: Sequence[Tensor], second: Sequence[Tensor], level_
         second: Maps of the same shapes.
         level_weight: Weight of the coarsest level; level k has k times this.
     """
-    return sum(level_weight * k * symmetric_kl(a, b) for k, (a, b) in enumerate(zip(first, second, strict=True), start=1))
+    return sum(
+        level_weight * k * symmetric_kl(a, b) for k, (a, b) in enumerate(zip(first, second, strict=True), start=1)
+    )

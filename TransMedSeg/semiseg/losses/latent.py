@@ -12,8 +12,9 @@ from torch import Tensor, nn
 def encode_labels(labels_BX: Tensor, num_classes: int) -> Tensor:
     """Labels as an image with values -1 and 1: one channel for two classes, one for each class otherwise.
 
-    One number for several classes would say that class 3 lies between 2 and 4. SemiGDA's code encodes two classes as 0 and 1 when it trains and as -1
-    and 1 when it validates; read out as the latter, the former puts the background at a probability of one half.
+    One number for several classes would say that class 3 lies between 2 and 4. SemiGDA's code encodes two classes as 0
+    and 1 when it trains and as -1 and 1 when it validates; read out as the latter, the former puts the background at a
+    probability of one half.
 
     Args:
         labels_BX: (batch, *space) int64.
@@ -28,10 +29,16 @@ def decode_labels(values_BX: Tensor) -> Tensor:
     return (values_BX[:, 0] > 0).long() if values_BX.shape[1] == 1 else values_BX.argmax(1)
 
 
+def structures_of(code_BX: Tensor) -> Tensor:
+    """(batch, structure, *space) of 0 and 1 from an encoded mask, without the background."""
+    return (code_BX if code_BX.shape[1] == 1 else code_BX[:, 1:]).add(1).div(2)
+
+
 def gaussian_kl(
     mean: Tensor, log_variance: Tensor, other_mean: Tensor | float = 0.0, other_log_variance: Tensor | float = 0.0
 ) -> Tensor:
-    """KL(N(mean, variance) || N(other)) of Gaussians with independent entries: summed over a sample, mean of the batch, in nats.
+    """KL(N(mean, variance) || N(other)) of Gaussians with independent entries: summed over a sample, mean of the
+    batch, in nats.
 
     The defaults are the standard normal.
     """
@@ -51,8 +58,8 @@ def draw_latent(mean: Tensor, log_variance: Tensor, generator: torch.Generator) 
 def soft_dice_loss(first_BCX: Tensor, second_BCX: Tensor, smooth: float = 1e-5) -> Tensor:
     """1 - mean over samples and channels of 2 sum pq / (sum p + sum q); 0 where both are empty.
 
-    Zero for equal masks of 0 and 1, but not for equal soft ones: of p with itself it is 1 - sum p^2 / sum p. Between two predictions it therefore also
-    pushes both towards 0 and 1.
+    Zero for equal masks of 0 and 1, but not for equal soft ones: of p with itself it is 1 - sum p^2 / sum p. Between
+    two predictions it therefore also pushes both towards 0 and 1.
 
     Args:
         first_BCX: (batch, structure, *space) probabilities or a mask; no background.
@@ -62,6 +69,21 @@ def soft_dice_loss(first_BCX: Tensor, second_BCX: Tensor, smooth: float = 1e-5) 
         p_BCX, q_BCX = first_BCX.float().flatten(2), second_BCX.float().flatten(2)
         overlap_BC = (p_BCX * q_BCX).sum(2)
         return 1 - ((2 * overlap_BC + smooth) / (p_BCX.sum(2) + q_BCX.sum(2) + smooth)).mean()
+
+
+def hard_dice(found_BX: Tensor, labels_BX: Tensor, num_classes: int) -> Tensor:
+    """Mean over the structures of the Dice of all samples together; a structure missing in both scores 1.
+
+    Args:
+        found_BX: (batch, *space) int64.
+        labels_BX: (batch, *space) int64.
+        num_classes: Classes including the background.
+    """
+    scores = []
+    for index in range(1, num_classes):
+        found, there = found_BX == index, labels_BX == index
+        scores.append((2.0 * (found & there).sum() + 1e-5) / (found.sum() + there.sum() + 1e-5))
+    return torch.stack(scores).mean()
 
 
 def certain_from(temperature: float) -> float:

@@ -12,8 +12,9 @@ from torch import Tensor
 def block_mask(images: Tensor, ratio: float, block: int, generator: torch.Generator) -> Tensor:
     """(batch, 1, *space) of 0 and 1, constant on cubes (squares) of ``block`` voxels; multiply the images with it.
 
-    Exactly ``round(ratio * blocks)`` blocks of each sample are 0, drawn without replacement: with independent draws the hidden share of a patch of
-    few blocks would vary from step to step. Blocks at the far faces are cut where the side does not divide.
+    Exactly ``round(ratio * blocks)`` blocks of each sample are 0, drawn without replacement: with independent draws
+    the hidden share of a patch of few blocks would vary from step to step. Blocks at the far faces are cut where the
+    side does not divide.
 
     Args:
         images: (batch, channel, *space); shape and device count.

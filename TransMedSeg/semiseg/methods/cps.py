@@ -1,9 +1,10 @@
 """CPS: cross pseudo-supervision (Chen, Yuan, Zeng, Wang, CVPR 2021), in the 3-D form of SSL4MIS' code.
 
-    loss = supervised(A(x_l), y) + supervised(B(x_l), y) + 0.1 ramp(t) [CE(A(x_u), labels of B) + CE(B(x_u), labels of A)]
+    loss = supervised(A(x_l), y) + supervised(B(x_l), y)
+         + 0.1 ramp(t) [CE(A(x_u), labels of B) + CE(B(x_u), labels of A)]
 
-A and B have the same layout and start apart; labels are the most probable classes, without gradient. The paper itself cross-supervises the labeled
-images too, with a constant weight of 1.5 to 6.
+A and B have the same layout and start apart; labels are the most probable classes, without gradient. The paper itself
+cross-supervises the labeled images too, with a constant weight of 1.5 to 6.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ class CPS(AbstractMethod):
             labeled_too: Cross supervision also on the labeled images. CPS: yes; SSL4MIS: no.
             starts: Starting weights of the two networks: "default" twice (ours), or "kaiming and xavier" (SSL4MIS).
             perturb: Change the intensity of the images. Ours; SSL4MIS does not.
-            average_decay: Deploy a moving average of the weights with this decay; 0 deploys the weights themselves. Ours: 0.99.
-            deploy: "first" network alone, the size of every other method's (SSL4MIS), or "both": the mean of their probabilities.
+            average_decay: Deploy a moving average of the weights with this decay; 0 deploys the weights themselves.
+                Ours: 0.99.
+            deploy: "first" network alone, the size of every other method's (SSL4MIS), or "both": the mean of their
+                probabilities.
         """
 
         weight: float = 0.1
@@ -51,12 +54,15 @@ class CPS(AbstractMethod):
         def __post_init__(self) -> None:
             if self.starts not in ("default", "kaiming and xavier") or self.deploy not in ("first", "both"):
                 raise ValueError(
-                    f"starts is 'default' or 'kaiming and xavier', deploy 'first' or 'both'; got {self.starts!r} and {self.deploy!r}"
+                    "starts is 'default' or 'kaiming and xavier', deploy 'first' or 'both'; "
+                    f"got {self.starts!r} and {self.deploy!r}"
                 )
 
     presets = {
         "plus": PLUS,
-        "faithful": replace(FAITHFUL_LA, method={"starts": "kaiming and xavier", "perturb": False, "average_decay": 0.0}),
+        "faithful": replace(
+            FAITHFUL_LA, method={"starts": "kaiming and xavier", "perturb": False, "average_decay": 0.0}
+        ),
     }
 
     def __init__(self, task: Task, options: Options) -> None:
@@ -83,7 +89,9 @@ class CPS(AbstractMethod):
             start = 0 if self.options.labeled_too else count
             weight = self.options.weight * gaussian_rampup(progress.overall)
             terms["cross"] = weight * cross_pseudo_loss(first[start:], second[start:])
-            self.disagreement.copy_((first[count:].detach().argmax(1) != second[count:].detach().argmax(1)).float().mean())
+            self.disagreement.copy_(
+                (first[count:].detach().argmax(1) != second[count:].detach().argmax(1)).float().mean()
+            )
         return total_of(terms)
 
     def after_step(self, progress: Progress) -> None:
@@ -101,6 +109,8 @@ class CPS(AbstractMethod):
 
     @property
     def deployed_network(self) -> tuple[str, dict[str, Any]] | None:
-        return None if self.options.deploy == "first" else pair_by_name(
-            self._by_name, self._by_name, spatial_dims=self.students.spatial_dims
+        return (
+            None
+            if self.options.deploy == "first"
+            else pair_by_name(self._by_name, self._by_name, spatial_dims=self.students.spatial_dims)
         )

@@ -1,17 +1,18 @@
 """MICD: masked image consistency and discrepancy (Zhou, Zhang, Li, arXiv 2503.14013, 2025).
 
-Two students A and B with two moving-average teachers A' and B'. Students see images x^m in which blocks are hidden, teachers the whole images:
+Two students A and B with two moving-average teachers A' and B'. Students see images x^m in which blocks are hidden,
+teachers the whole images:
 
-    loss = supervised + b(t) (cross + feature + discrepancy)
-    supervised  = sup(A(x_l), y) + sup(B(x_l), y)                                     on whole labeled images          (equation 6)
-    cross       = CE(A(x^m), labels of B(x^m)) + CE(B(x^m), labels of A(x^m))         masked cross pseudo consistency  (equation 3)
-    feature     = sum over decoder levels k of 0.2 k KL(A_k(x^m), B_k(x^m))           cross feature consistency        (equation 4)
-    discrepancy = CE(A(x^m), labels of A'(x)) + CE(B(x^m), labels of B'(x))           cross model discrepancy          (equation 5)
-    b(t)        = b exp(-5 (1 - t)^2)
+    loss        = supervised + b(t) (cross + feature + discrepancy),  b(t) = b exp(-5 (1 - t)^2)       (equation 7)
+    supervised  = sup(A(x_l), y) + sup(B(x_l), y), on whole labeled images                              (equation 6)
+    cross       = CE(A(x^m), labels of B(x^m)) + CE(B(x^m), labels of A(x^m))                           (equation 3)
+    feature     = sum over decoder levels k of 0.2 k KL(A_k(x^m), B_k(x^m))                             (equation 4)
+    discrepancy = CE(A(x^m), labels of A'(x)) + CE(B(x^m), labels of B'(x))                             (equation 5)
 
-Neither the paper's full text nor its code is public; equations are from reviews and from a re-implementation that numbers them. "Heterogeneous" there
-means DHC's two class-weight rules on equal networks. With two classes those rules leave the background unsupervised, so there the second network is
-of another kind instead: a residual V-Net beside the V-Net.
+Neither the paper's full text nor its code is public; equations are from reviews and from a re-implementation that
+numbers them. "Heterogeneous" there means DHC's two class-weight rules on equal networks. With two classes those rules
+leave the background unsupervised, so there the second network is of another kind instead: a residual V-Net beside the
+V-Net.
 """
 
 from __future__ import annotations
@@ -49,17 +50,23 @@ class MICD(AbstractMethod):
             weight: b, of the three unlabeled terms at the end of the ramp. DHC: 0.1; the re-implementation: 1.
             ramp_share: Part of the training over which b rises. DHC: 1; the re-implementation: 50 of 300 epochs.
             mask_ratio: Share of hidden blocks. MICD: 0.5.
-            mask_block: Side of a hidden block in voxels. Re-implementation: 3, which a smoothing filter nearly undoes; ours: 8.
-            cross_labels: The labels that the students give each other are of the "masked" images (equation 3) or of the "clean" ones (re-implementation).
+            mask_block: Side of a hidden block in voxels. Re-implementation: 3, which a smoothing filter nearly
+                undoes; ours: 8.
+            cross_labels: The labels that the students give each other are of the "masked" images (equation 3) or of
+                the "clean" ones (re-implementation).
             feature_level_weight: Weight of the coarsest decoder level; level k counts k times as much. MICD: 0.2.
-            feature_levels: Decoder levels that shall agree, counted from the coarsest. Dropping the finest saves most of the term's memory.
-            discrepancy_labeled: The discrepancy is over labeled images too (equation 5); the re-implementation leaves them out.
-            second_network: A name of the networks, "same", or "auto": "resvnet" beside a "vnet" for two classes, otherwise the same.
+            feature_levels: Decoder levels that shall agree, counted from the coarsest. Dropping the finest saves most
+                of the term's memory.
+            discrepancy_labeled: The discrepancy is over labeled images too (equation 5); the re-implementation leaves
+                them out.
+            second_network: A name of the networks, "same", or "auto": "resvnet" beside a "vnet" for two classes,
+                otherwise the same.
             class_weights: "none", "dhc", or "auto": DHC's for more than two classes.
             starts: Starting weights of both networks: "default" (ours) or "kaiming" (DHC).
             decay: Of the teachers' moving averages. MICD: 0.99.
             perturb: Change the intensity of the students' images. Ours.
-            deploy: "first" network alone, "both" (the mean of their logits, as DHC), or "auto": both for more than two classes.
+            deploy: "first" network alone, "both" (the mean of their logits, as DHC), or "auto": both for more than
+                two classes.
             deploy_average: Deploy the teachers instead of the students. Ours, as in our defaults of the other methods.
         """
 
@@ -89,8 +96,16 @@ class MICD(AbstractMethod):
             for name, values in allowed.items():
                 if getattr(self, name) not in values:
                     raise ValueError(f"{name} must be one of {values}; got {getattr(self, name)!r}")
-            if not 0 <= self.mask_ratio <= 1 or self.mask_block < 1 or not 0 < self.ramp_share <= 1 or self.feature_levels < 0:
-                raise ValueError("mask_ratio is 0 to 1, mask_block at least 1, ramp_share above 0 up to 1, feature_levels not negative")
+            if (
+                not 0 <= self.mask_ratio <= 1
+                or self.mask_block < 1
+                or not 0 < self.ramp_share <= 1
+                or self.feature_levels < 0
+            ):
+                raise ValueError(
+                    "mask_ratio is 0 to 1, mask_block at least 1, ramp_share above 0 up to 1 and feature_levels not "
+                    f"negative; got {self}"
+                )
 
     presets = {
         "plus": PLUS,
@@ -149,7 +164,9 @@ class MICD(AbstractMethod):
     def _supervised(self, clean: tuple[Tensor, Tensor], labels: Tensor) -> dict[str, Tensor]:
         weights = self._class_weights()
         losses = [
-            dice_and_cross_entropy(logits, labels) if weight is None else weighted_dice_and_cross_entropy(logits, labels, weight)
+            dice_and_cross_entropy(logits, labels)
+            if weight is None
+            else weighted_dice_and_cross_entropy(logits, labels, weight)
             for logits, weight in zip(clean, weights)
         ]
         return {"supervised_first": losses[0], "supervised_second": losses[1]}
@@ -198,7 +215,7 @@ class MICD(AbstractMethod):
         self.teachers.update(self.students, progress.iteration)
 
     def diagnostics(self) -> dict[str, float]:
-        """Share of unlabeled voxels to which the students give different labels: near 0 early, two networks are one. Class weights, if any."""
+        """Share of unlabeled voxels that the students label differently; 0 early on: two networks are one."""
         values = {"disagreement": float(self.disagreement)}
         for name, part in (("difficulty", self.difficulty), ("rarity", self.rarity)):
             if part is not None:

@@ -1,14 +1,20 @@
-"""SemiGDA: segmentation as a way from the latent of an image to the latent of its mask (Huang, Zhou, Zhang, Li, Zhou, CVPR 2026). Experimental.
+"""SemiGDA: from the latent of an image to the latent of its mask (Huang, Zhou, Zhang, Li, Zhou, CVPR 2026).
 
-    ae       loss = |D(E(i)) - i|^2 + |D(E(m)) - m|^2 + 1e-6 KL(E || N(0, 1))                        images i and masks m of -1 and 1
+Experimental. Three stages:
+
+    ae       loss = |D(E(i)) - i|^2 + |D(E(m)) - m|^2 + 1e-6 KL(E || N(0, 1))
     align    loss = |M(E(x_l)) - E(m)|^2 + |R(x_l) - E(m)|^2 + b(t) |M(E(x_u)) - R(x_u)|^2
-    segment  loss = align's + Dice(p, y) + Dice(q, y) + b(t) [Dice(p_u, q_u) + Dice(q_u, p_u)]       p = D(M(E(x)), skips of E), q = D(R(x), skips of R)
+    segment  loss = align's + Dice(p, y) + Dice(q, y) + b(t) [Dice(p_u, q_u) + Dice(q_u, p_u)]
 
-E and D are frozen after the first stage; the segment stage adds adapters that bring skips into D. b(t) = 0.1 exp(-5 (1 - t)^2) over each stage. In the
-last term each branch learns from the other without gradient: the Dice of two soft masks is symmetric, so without that both terms would be one.
+with images i, masks m of -1 and 1, and the two predictions p = D(M(E(x)), skips of E) and q = D(R(x), skips of R).
 
-The published method is 2-D, for two classes, and starts from the autoencoder of Stable Diffusion. Training a small autoencoder first, three dimensions
-and several classes are ours. How well a mask survives the autoencoder is a ceiling for the result: below a Dice of 0.99 the run says so.
+E and D are frozen after the first stage; the segment stage adds adapters that bring skips into D. The weight is
+b(t) = 0.1 exp(-5 (1 - t)^2) over each stage. In the last term each branch learns from the other without gradient: the
+Dice of two soft masks is symmetric, so without that both terms would be one.
+
+The published method is 2-D, for two classes, and starts from the autoencoder of Stable Diffusion. Training a small
+autoencoder first, three dimensions and several classes are ours. How well a mask survives the autoencoder is a
+ceiling for the result: below a Dice of 0.99 the run says so.
 """
 
 from __future__ import annotations
@@ -23,7 +29,17 @@ from torch import Tensor, nn
 from ..data.batches import Batch
 from ..data.randomness import device_generator
 from ..losses.consistency import gaussian_rampup
-from ..losses.latent import LatentScale, certain_from, decode_labels, draw_latent, encode_labels, gaussian_kl, soft_dice_loss
+from ..losses.latent import (
+    LatentScale,
+    certain_from,
+    decode_labels,
+    draw_latent,
+    encode_labels,
+    gaussian_kl,
+    hard_dice,
+    soft_dice_loss,
+    structures_of,
+)
 from ..networks import build_network
 from .base import AbstractMethod, Preset, Progress, Stage, Task, total_of
 from .copy_paste import box_mask, mix
@@ -53,20 +69,30 @@ class SemiGDA(AbstractMethod):
         """Options of SemiGDA.
 
         Attributes:
-            autoencoder_share: Part of all iterations that trains the autoencoder. Ours: 0.3; SemiGDA takes a trained one.
-            align_share: Part of all iterations that aligns latents before anything is decoded. Ours: 0.2; SemiGDA: 200 of 550 epochs.
+            autoencoder_share: Part of all iterations that trains the autoencoder. Ours: 0.3; SemiGDA takes a trained
+                one.
+            align_share: Part of all iterations that aligns latents before anything is decoded. Ours: 0.2; SemiGDA:
+                200 of 550 epochs.
             weight: b, of the terms on unlabeled images at the end of the ramp. Paper: 0.1; the authors' code: 0.3.
             kl_weight: Of the autoencoder's divergence from a standard normal latent. Latent diffusion: 1e-6.
             latent_loss_in_segment: Keep the latent terms in the last stage. Paper: yes; the authors' code: no.
-            stop_gradient: The latent term on unlabeled images pulls each branch towards a fixed other one. The authors' code: yes.
-            cross_labels: What the branches give each other: "soft" probabilities (ours), or "hard" labels, the largest component of what is certain (the
-                authors' code).
-            temperature: For hard labels, foreground is certain where p^(1 / temperature) is at least one half. The authors' code: 0.1, so p >= 0.933.
-            copy_paste: In the last two thirds of the last stage also learn from boxes swapped between labeled and unlabeled images. The authors' code: yes.
-            latent_noise: Probability of a step in which the image's latent is drawn instead of its mean. The authors' code: 0.5.
+            stop_gradient: The latent term on unlabeled images pulls each branch towards a fixed other one. The
+                authors' code: yes.
+            cross_labels: What the branches give each other: "soft" probabilities (ours), or "hard" labels, the largest
+                component of what is certain (the authors' code).
+            temperature: For hard labels, foreground is certain where p^(1 / temperature) is at least one half. The
+                authors' code: 0.1, so p >= 0.933.
+            copy_paste: In the last two thirds of the last stage also learn from boxes swapped between labeled and
+                unlabeled images. The authors' code: yes.
+            latent_noise: Probability of a step in which the image's latent is drawn instead of its mean. The authors'
+                code: 0.5.
             perturb: Change the intensity of the images. Ours.
-            width: Channels at the finest level; 0 takes half of the task's network, which makes sizes comparable (8 beside a V-Net of 16).
-            average_decay: Deploy a moving average of the weights with this decay; 0 deploys the weights themselves. Ours: 0.99.
+            width: Channels at the finest level; 0 takes half of the task's network, which makes sizes comparable (8
+                beside a V-Net of 16).
+            depth: Levels; 0 takes one less than the task's network, so that the same patches fit. A level less keeps
+                more of a mask and costs about eight times as much in the latents.
+            average_decay: Deploy a moving average of the weights with this decay; 0 deploys the weights themselves.
+                Ours: 0.99.
         """
 
         autoencoder_share: float = 0.3
@@ -81,13 +107,16 @@ class SemiGDA(AbstractMethod):
         latent_noise: float = 0.0
         perturb: bool = True
         width: int = 0
+        depth: int = 0
         average_decay: float = 0.99
 
         def __post_init__(self) -> None:
             if self.cross_labels not in ("soft", "hard"):
                 raise ValueError(f"cross_labels is 'soft' or 'hard'; got {self.cross_labels!r}")
             if min(self.autoencoder_share, self.align_share) <= 0 or self.autoencoder_share + self.align_share >= 1:
-                raise ValueError("autoencoder_share and align_share are above 0 and leave a part of 1 for the last stage")
+                raise ValueError(
+                    "autoencoder_share and align_share are above 0 and leave a part of 1 for the last stage"
+                )
 
     presets = {
         "plus": PLUS,
@@ -104,7 +133,13 @@ class SemiGDA(AbstractMethod):
                 "perturb": False,
                 "average_decay": 0.0,
             },
-            {"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-2, "schedule": "poly", "gradient_clip": 0.0},
+            {
+                "optimizer": "adamw",
+                "learning_rate": 2e-3,
+                "weight_decay": 1e-2,
+                "schedule": "poly",
+                "gradient_clip": 0.0,
+            },
             {},
             {"flip_axes": (1, 2), "quarter_turns": True, "rotation_deg": 20.0, "scale": 0.1, "intensity": 0.0},
         ),
@@ -118,7 +153,7 @@ class SemiGDA(AbstractMethod):
             Stage(ALIGN, options.align_share),
             Stage(SEGMENT, 1 - options.autoencoder_share - options.align_share),
         )
-        self._by_name = _network_of(task, options.width)
+        self._by_name = _network_of(task, options.width, options.depth)
         self.network = build_network(self._by_name[0], task.in_channels, task.num_classes, self._by_name[1])
         self.average = Teacher(self.network, options.average_decay) if options.average_decay > 0 else None
         self.scale = LatentScale(self.network.latent_mean.shape[1])
@@ -160,7 +195,9 @@ class SemiGDA(AbstractMethod):
         for part in learning[stage]:
             part.requires_grad_(True)
 
-    def _autoencode(self, images: Tensor, masks: Tensor, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
+    def _autoencode(
+        self, images: Tensor, masks: Tensor, generator: torch.Generator, iteration: int
+    ) -> dict[str, Tensor]:
         network, count = self.network, len(images)
         both = torch.cat([network.as_code(images), masks])
         encoding = network.encoder(both)
@@ -171,7 +208,7 @@ class SemiGDA(AbstractMethod):
         network.latent_spread.copy_(self.scale.spread.view_as(network.latent_spread))
         if iteration % _GATE_EVERY == 0:
             with torch.no_grad():
-                dice = _hard_dice(decode_labels(network.decoder(mask_latents)), decode_labels(masks), self.num_classes)
+                dice = hard_dice(decode_labels(network.decoder(mask_latents)), decode_labels(masks), self.num_classes)
                 self.mask_dice.copy_(torch.where(self.mask_dice > 0, 0.8 * self.mask_dice + 0.2 * dice, dice))
         return {
             "image_reconstruction": F.mse_loss(decoded[:count], both[:count]),
@@ -212,7 +249,7 @@ class SemiGDA(AbstractMethod):
         return terms
 
     def _mask_terms(self, branches: _Branches, masks: Tensor, ramp: float) -> dict[str, Tensor]:
-        truth, count = _structures(masks), len(masks)
+        truth, count = structures_of(masks), len(masks)
         first, second = (logits.softmax(1)[:, 1:] for logits in branches.logits)
         terms = {"mask_supervised": soft_dice_loss(first[:count], truth) + soft_dice_loss(second[:count], truth)}
         if len(first) > count:
@@ -229,7 +266,7 @@ class SemiGDA(AbstractMethod):
             return [one.softmax(1)[:, 1:] for one in logits]
         certain = certain_from(self.options.temperature)
         labels = [pseudo_labels(one, threshold=certain)[0] for one in logits]
-        return [_structures(encode_labels(one, self.num_classes)) for one in labels]
+        return [structures_of(encode_labels(one, self.num_classes)) for one in labels]
 
     def _copy_paste(self, images: Tensor, branches: _Branches, masks: Tensor, seed: int) -> Tensor:
         """Dice on boxes swapped both ways; under the unlabeled part each branch learns from the other."""
@@ -238,7 +275,7 @@ class SemiGDA(AbstractMethod):
         frame = box_mask(tuple(images.shape[2:]), torch.Generator().manual_seed(seed), images.device)
         mixed = torch.cat([mix(labeled, unlabeled, frame), mix(unlabeled, labeled, frame)])
         found = self._branches(mixed, device_generator(images.device, seed), decodes=True)
-        truth = _structures(masks[:count])
+        truth = structures_of(masks[:count])
         loss = mixed.new_zeros(())
         for logits, other in zip(found.logits, reversed(self._targets(branches, len(masks)))):
             target = torch.cat([mix(truth, other[:count], frame), mix(other[:count], truth, frame)])
@@ -249,8 +286,9 @@ class SemiGDA(AbstractMethod):
         if stage != ALIGN or float(self.mask_dice) >= GATE:
             return None
         return (
-            f"Masks that pass SemiGDA's autoencoder keep a Dice of {float(self.mask_dice):.3f}; {GATE} was expected. The result cannot become better than "
-            "that: train longer, give the autoencoder a larger share, or use a wider network or a finer grid."
+            f"Masks that pass SemiGDA's autoencoder keep a Dice of {float(self.mask_dice):.3f}; {GATE} was expected. "
+            "The result cannot become better than that: train longer, give the autoencoder a larger share, or make the "
+            "network wider."
         )
 
     def after_step(self, progress: Progress) -> None:
@@ -270,22 +308,10 @@ class SemiGDA(AbstractMethod):
         return self._by_name
 
 
-def _network_of(task: Task, width: int) -> tuple[str, dict[str, Any]]:
-    """Name and options. A level less than the task's network, so that the same patches fit."""
-    task_width, task_depth = (int(task.network_options.get(name, default)) for name, default in (("width", 16), ("depth", 5)))
-    wanted = width or max(4, task_width // 2 // 2 * 2)
-    return f"semigda{2 if task.two_dimensional else 3}d", {"width": wanted, "depth": min(max(task_depth - 1, 2), 5)}
-
-
-def _structures(masks: Tensor) -> Tensor:
-    """Masks of -1 and 1 as (batch, structure, *space) of 0 and 1, without the background."""
-    return (masks if masks.shape[1] == 1 else masks[:, 1:]).add(1).div(2)
-
-
-def _hard_dice(found: Tensor, there: Tensor, num_classes: int) -> Tensor:
-    """Mean over the structures of the Dice of all samples together."""
-    scores = []
-    for index in range(1, num_classes):
-        a, b = found == index, there == index
-        scores.append((2.0 * (a & b).sum() + 1e-5) / (a.sum() + b.sum() + 1e-5))
-    return torch.stack(scores).mean()
+def _network_of(task: Task, width: int, depth: int) -> tuple[str, dict[str, Any]]:
+    """Name and options; 0 follows the task's network."""
+    task_width, task_depth = (
+        int(task.network_options.get(name, default)) for name, default in (("width", 16), ("depth", 5))
+    )
+    options = {"width": width or max(4, task_width // 4 * 2), "depth": depth or min(max(task_depth - 1, 2), 5)}
+    return f"semigda{2 if task.two_dimensional else 3}d", options

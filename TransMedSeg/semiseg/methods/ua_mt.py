@@ -1,10 +1,11 @@
 """UA-MT: uncertainty-aware mean teacher (Yu, Wang, Li, Fu, Heng, MICCAI 2019).
 
-    loss = supervised(student(x_l), y) + 0.1 ramp(t) mean over certain voxels of |softmax(student(x_u)) - softmax(teacher(x_u + noise))|^2
+    loss = supervised(student(x_l), y)
+         + 0.1 ramp(t) mean over certain voxels of |softmax(student(x_u)) - softmax(teacher(x_u + noise))|^2
 
-A voxel is certain when the entropy of the mean of 8 teacher passes, each with its own noise and dropout, is below (0.75 + 0.25 ramp(t)) log C. The
-limit in the authors' code has log 2 whatever C. ramp(t) = exp(-5 (1 - t)^2) over the whole training. The authors' code is MIT-licensed; nothing of it
-is copied.
+A voxel is certain when the entropy of the mean of 8 teacher passes, each with its own noise and dropout, is below
+(0.75 + 0.25 ramp(t)) log C. The limit in the authors' code has log 2 whatever C. ramp(t) = exp(-5 (1 - t)^2) over the
+whole training.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class UAMeanTeacher(AbstractMethod):
         """Options of UA-MT: those of Mean Teacher and the number of passes.
 
         Attributes:
-            teacher_training_mode: The teacher keeps dropout and batch statistics. UA-MT: yes; its uncertainty comes from them.
+            teacher_training_mode: The teacher keeps dropout and batch statistics. UA-MT: yes; its uncertainty comes
+                from them.
             num_passes: Teacher passes whose mean decides what is certain. UA-MT: 8.
         """
 
@@ -71,7 +73,9 @@ class UAMeanTeacher(AbstractMethod):
         return total_of(
             {
                 "supervised": dice_and_cross_entropy(logits[:count], batch.labels),
-                "consistency": options.weight * gaussian_rampup(progress.overall) * mean_square(logits[count:], target, certain),
+                "consistency": options.weight
+                * gaussian_rampup(progress.overall)
+                * mean_square(logits[count:], target, certain),
             }
         )
 

@@ -1,8 +1,9 @@
 """A small variational autoencoder for images and masks alike, whose decoder can take in an encoder's features.
 
-The layout of a latent-diffusion autoencoder (Rombach et al., CVPR 2022) at a V-Net's size: one residual block a level, group normalization and SiLU,
-convolutions of stride 2 on the way down, nearest doubling and a convolution on the way up. With widths 8, 16, 32, 64 in 3-D encoder and decoder have
-0.74 million parameters, and 80 x 112 x 112 voxels become 4 x 10 x 14 x 14.
+The layout of a latent-diffusion autoencoder (Rombach et al., CVPR 2022) at a V-Net's size: one residual block a
+level, group normalization and SiLU, convolutions of stride 2 on the way down, nearest doubling and a convolution on
+the way up. With widths 8, 16, 32, 64 in 3-D encoder and decoder have 0.75 million parameters, and 80 x 112 x 112
+voxels become 4 x 10 x 14 x 14.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Decoder(nn.Module):
         super().__init__()
         downwards = list(reversed(widths))
         self.enter = nn.ModuleList(
-            convolution(source, width, 3, 1, spatial_dims) for source, width in zip([latent_channels, *downwards], downwards)
+            convolution(source, width, 3, 1, spatial_dims)
+            for source, width in zip([latent_channels, *downwards], downwards)
         )
         self.blocks = nn.ModuleList(_Block(width, spatial_dims) for width in downwards)
         self.before_head = nn.Sequential(group_norm(widths[0]), nn.SiLU())
@@ -96,7 +98,9 @@ class Decoder(nn.Module):
         """Decodes a latent, with the features of an encoder where adapters are given."""
         return self.values(self.features(latent, adapters, skips)[-1])
 
-    def features(self, latent: Tensor, adapters: nn.ModuleList | None = None, skips: Sequence[Tensor] = ()) -> list[Tensor]:
+    def features(
+        self, latent: Tensor, adapters: nn.ModuleList | None = None, skips: Sequence[Tensor] = ()
+    ) -> list[Tensor]:
         """Maps of all levels, coarsest first; the last is what ``values`` takes.
 
         Args:
@@ -120,9 +124,11 @@ class Decoder(nn.Module):
 
 
 class SkipAdapter(nn.Module):
-    """Brings an encoder's features into a decoder level that was trained without them (SemiGDA's cross-domain skip adapter).
+    """Brings an encoder's features into a decoder level that was trained without them (SemiGDA's cross-domain skip
+    adapter).
 
-    A residual block on both, concatenated. It starts as the identity on the decoder's features, so that an aligned decoder is not disturbed.
+    A residual block on both, concatenated. It starts as the identity on the decoder's features, so that an aligned
+    decoder is not disturbed.
     """
 
     def __init__(self, channels: int, spatial_dims: int) -> None:

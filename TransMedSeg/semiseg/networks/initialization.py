@@ -13,8 +13,8 @@ def initialize(network: nn.Module, rule: str) -> nn.Module:
 
     Args:
         network: Any module.
-        rule: ``"kaiming"`` or ``"xavier"``, both normal (SSL4MIS gives one to each network of cross pseudo-supervision),
-            or ``"default"``: PyTorch's own, nothing is drawn.
+        rule: ``"kaiming"`` or ``"xavier"``, both normal (SSL4MIS gives one to each network of cross
+            pseudo-supervision), or ``"default"``: PyTorch's own, nothing is drawn.
 
     Raises:
         ValueError: There is no such rule.

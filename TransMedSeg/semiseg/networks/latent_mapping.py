@@ -1,7 +1,7 @@
 """From an image to the latent of its mask, two ways (SemiGDA's two branches).
 
-``LatentMapping`` moves the frozen encoder's latent of the image; its layout is that of GMS (Huo et al., 2024). ``ResidualEncoder`` goes there from the
-image itself.
+``LatentMapping`` moves the frozen encoder's latent of the image; its layout is that of GMS (Huo et al., 2024).
+``ResidualEncoder`` goes there from the image itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class _AttentionBlock(nn.Module):
             convolution(out_channels, out_channels, 3, 1, spatial_dims),
             group_norm(out_channels),
         )
-        self.shortcut = nn.Identity() if in_channels == out_channels else convolution(in_channels, out_channels, 1, 1, spatial_dims)
+        self.shortcut = (
+            nn.Identity() if in_channels == out_channels else convolution(in_channels, out_channels, 1, 1, spatial_dims)
+        )
         self.activation = nn.PReLU()
         self.norm = group_norm(out_channels)
         self.query_key_value = nn.Linear(out_channels, 3 * out_channels)
@@ -47,7 +49,8 @@ class _AttentionBlock(nn.Module):
 class LatentMapping(nn.Module):
     """(batch, latent channel, *coarse space) -> the same, without any change of size.
 
-    With width 32: blocks of 32, 64, 128, 128 and back over 128, 64, 32, 32 with concatenation; 4.05 million parameters in 3-D.
+    With width 32: blocks of 32, 64, 128, 128 and back over 128, 64, 32, 32 with concatenation; 4.05 million
+    parameters in 3-D.
     """
 
     def __init__(self, latent_channels: int, width: int, spatial_dims: int) -> None:
@@ -58,7 +61,9 @@ class LatentMapping(nn.Module):
         back = (4 * width, 4 * width, 2 * width, width, width)
         beside = (4 * width, 2 * width, width, width)
         self.back = nn.ModuleList(_AttentionBlock(a + s, b, spatial_dims) for a, s, b in zip(back, beside, back[1:]))
-        self.leave = nn.Sequential(group_norm(width), nn.SiLU(), convolution(width, latent_channels, 3, 1, spatial_dims))
+        self.leave = nn.Sequential(
+            group_norm(width), nn.SiLU(), convolution(width, latent_channels, 3, 1, spatial_dims)
+        )
 
     def forward(self, latent: Tensor) -> Tensor:
         x = self.enter(latent)
@@ -82,7 +87,9 @@ class ResidualEncoder(nn.Module):
         super().__init__()
         self.enter = convolution(in_channels, widths[0], 3, 1, spatial_dims)
         self.stages = nn.ModuleList(
-            residual_stage(source, width, _STAGE_BLOCKS[min(level, 4)], 1 if level == 0 else 2, "instance", spatial_dims)
+            residual_stage(
+                source, width, _STAGE_BLOCKS[min(level, 4)], 1 if level == 0 else 2, "instance", spatial_dims
+            )
             for level, (source, width) in enumerate(zip([widths[0], *widths], widths))
         )
         self.leave = convolution(widths[-1], latent_channels, 3, 1, spatial_dims)

@@ -13,7 +13,9 @@ STAGE_BLOCKS = (3, 4, 6, 3, 3)
 
 def plain_norm(name: str, num_channels: int, spatial_dims: int) -> nn.Module:
     """A normalization without scale and shift where it is by instance, as SDCL's residual encoder has it."""
-    return InstanceNorm(num_channels, affine=False) if name == "instance" else make_norm(name, num_channels, spatial_dims)
+    return (
+        InstanceNorm(num_channels, affine=False) if name == "instance" else make_norm(name, num_channels, spatial_dims)
+    )
 
 
 class ResidualBlock(nn.Module):
@@ -32,7 +34,8 @@ class ResidualBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                convolution(in_channels, out_channels, 1, stride, bias=False), plain_norm(norm, out_channels, spatial_dims)
+                convolution(in_channels, out_channels, 1, stride, bias=False),
+                plain_norm(norm, out_channels, spatial_dims),
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Residual V-Net, the second network of SDCL (Song and Wang, MICCAI 2024) and of our MICD on two classes.
 
-An encoder of residual blocks with the stage lengths of ResNet-34 in front of the V-Net's decoder. Decoder maps have the V-Net's shapes level by level, which MICD's feature consistency needs. With width 16 and 1 -> 2 classes it has 17.92 million parameters.
+An encoder of residual blocks with the stage lengths of ResNet-34 in front of the V-Net's decoder. Decoder maps have
+the V-Net's shapes level by level, which MICD's feature consistency needs. With width 16 and 1 -> 2 classes it has
+17.92 million parameters.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ class ResVNetOptions:
         depth: Levels, 3 to 6. SDCL uses 5; every patch side must divide by ``2 ** (depth - 1)``.
         norm: "instance" (SDCL; without scale and shift in the encoder), "batch", "group" or "none".
         dropout: Channel dropout after the bottleneck and before the classifier, training only. SDCL uses 0.5.
-        coarse_stem: Images enter through the first halving and leave through a last doubling, without the 7x7x7 convolution at the
-            finest level, as the V-Net's option of this name; SDCL does not.
+        coarse_stem: Images enter through the first halving and leave through a last doubling, without the 7x7x7
+            convolution at the finest level, as the V-Net's option of this name; SDCL does not.
     """
 
     width: int = 16
@@ -33,7 +35,7 @@ class ResVNetOptions:
     coarse_stem: bool = False
 
     def __post_init__(self) -> None:
-        self.vnet  # its own checks
+        _ = self.vnet  # its own checks
 
     @property
     def vnet(self) -> VNetOptions:

@@ -1,7 +1,8 @@
 """SemiGDA's network at a V-Net's size: a frozen autoencoder, and two ways from an image to its mask's latent.
 
-Huang, Zhou, Zhang, Li, Zhou: SemiGDA, CVPR 2026. The original is 2-D, for two classes, and uses the autoencoder of Stable Diffusion; here a small one
-is trained first, in 2-D or 3-D, and masks of K > 2 classes are K channels of -1 and 1.
+Huang, Zhou, Zhang, Li, Zhou: SemiGDA, CVPR 2026. The original is 2-D, for two classes, and uses the autoencoder of
+Stable Diffusion; here a small one is trained first, in 2-D or 3-D, and masks of K > 2 classes are K channels of -1
+and 1.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ class SemiGDANetworkOptions:
     """Options of SemiGDA's network.
 
     Attributes:
-        width: Channels at the finest level; each level down doubles them, and the latent mapping starts with four times as many. Ours: 8.
-        depth: Levels, 2 to 5; every patch side must divide by ``2 ** (depth - 1)``. Ours: 4, as the original's autoencoder.
+        width: Channels at the finest level; each level down doubles them, and the latent mapping starts with four
+            times as many. Ours: 8.
+        depth: Levels, 2 to 5; every patch side must divide by ``2 ** (depth - 1)``. Ours: 4, as the original's
+            autoencoder.
         latent_channels: Channels of a latent. SemiGDA: 4.
     """
 
@@ -42,15 +45,22 @@ class SemiGDANetworkOptions:
 class SemiGDANetwork(nn.Module):
     """(batch, 1, *space) -> logits (batch, class, *space), the mean of both branches.
 
-    Latents of ``map_image`` and of the branches are standardized by the mean and spread of mask latents, which training collects.
+    Latents of ``map_image`` and of the branches are standardized by the mean and spread of mask latents, which
+    training collects.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, spatial_dims: int, options: SemiGDANetworkOptions = SemiGDANetworkOptions()
+        self,
+        in_channels: int,
+        num_classes: int,
+        spatial_dims: int,
+        options: SemiGDANetworkOptions = SemiGDANetworkOptions(),
     ) -> None:
         super().__init__()
         if in_channels != 1:
-            raise ValueError(f"SemiGDA shares one encoder between images and masks, which needs images of 1 channel; got {in_channels}")
+            raise ValueError(
+                f"SemiGDA's encoder is shared by images and masks and needs images of 1 channel; got {in_channels}"
+            )
         self.num_classes, self.spatial_dims = num_classes, spatial_dims
         self.downscale = 2 ** (options.depth - 1)
         self.code_channels = 1 if num_classes == 2 else num_classes
@@ -94,7 +104,11 @@ class SemiGDANetwork(nn.Module):
         mapped = self.mapping(self.standardize(encoding.mean))
         first, maps = self.decode(mapped, self.image_adapters, encoding.skips)
         second, _ = self.decode(*self._residual_branch(x))
-        features = {"bottleneck": mapped, **{f"decoder_{k}": one for k, one in enumerate(maps, start=1)}, "head_input": maps[-1]}
+        features = {
+            "bottleneck": mapped,
+            **{f"decoder_{k}": one for k, one in enumerate(maps, start=1)},
+            "head_input": maps[-1],
+        }
         return NetworkOutput(average_logits(first, second), features)
 
     def _residual_branch(self, x: Tensor) -> tuple[Tensor, nn.ModuleList, list[Tensor]]:

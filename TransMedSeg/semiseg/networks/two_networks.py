@@ -67,7 +67,10 @@ class TwoNetworks(nn.Module):
 
 
 def pair_by_name(
-    first: tuple[str, Mapping[str, Any]], second: tuple[str, Mapping[str, Any]], average: str = "probabilities", spatial_dims: int = 3
+    first: tuple[str, Mapping[str, Any]],
+    second: tuple[str, Mapping[str, Any]],
+    average: str = "probabilities",
+    spatial_dims: int = 3,
 ) -> tuple[str, dict[str, Any]]:
     """Name and options with which ``build_network`` makes a pair again.
 
