@@ -14,7 +14,7 @@ def prepare_cpu() -> None:
     """Keeps freed memory in the process and flushes denormal numbers to zero.
 
     By default glibc returns every freed activation map to the system, which must clear it page by page when it is asked for again a moment later;
-    measured on a 2-core machine, that was half of a training step. Other systems keep their defaults.
+    measured on a 2-core machine, half of the processor time of training was spent in the system. Other systems keep their defaults.
     """
     torch.set_flush_denormal(True)
     if sys.platform != "linux":
