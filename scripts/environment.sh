@@ -41,7 +41,8 @@ make_slicer_environment() {
         return
     fi
     for candidate in "${SEMISEG_PYTHON312:-}" python3.12 "$HOME"/.pyenv/versions/3.12*/bin/python; do
-        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1; then
+        # A launcher may be on the path without the Python behind it, so ask it.
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys, venv; raise SystemExit(sys.version_info[:2] != (3, 12))' >/dev/null 2>&1; then
             base=$candidate
             break
         fi

@@ -268,7 +268,7 @@ class _Clock:
         steps, spent = done - self._mark_done, now_s - self._mark_s
         self._mark_s, self._mark_done = now_s, done
         per_second = steps / spent if spent > 0 and steps > 0 else 0.0
-        return round(per_second, 4), round((self.total - done) / per_second, 1) if per_second else 0.0
+        return round(per_second, 4), round((self.total - done) / per_second, 3) if per_second else 0.0
 
 
 def _stage_ends(stages: tuple[Stage, ...], iterations: int) -> list[tuple[str, int, int]]:
