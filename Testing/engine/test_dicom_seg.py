@@ -612,7 +612,7 @@ def test_damaged_segmentation_is_refused(base, atrium, tmp_path):
     _assert_refused("E311", "damaged|cut off", base[0], atrium, tmp_path / "o.dcm")
 
 
-# ----------------------------------------------------------------------------------------------- never half, never wrong
+# ---------------------------------------------------------------------------------------------- never half, never wrong
 
 
 def _flip_bits(dataset) -> None:

@@ -20,9 +20,14 @@ from .dicom.seg import Segment, SegmentationOptions, build_segmentation
 from .dicom.segments import segments_of_file
 from .dicom.series import Series, open_series, series_of_files
 from .errors import InputError
+from .job_options import options_from
 
 Report = Callable[..., None]
 
+_SET_HELP = (
+    "algorithm (name of the model that made the mask), algorithm_version, description (Series Description), "
+    f"kind ({' or '.join(SEGMENTATION_TYPES)}; default: BINARY), keep_empty_frames (true or false); can be repeated"
+)
 _SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 
@@ -127,29 +132,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series-uid", help="which series, where the folder holds several")
     parser.add_argument("--labels", default="", help="such as '1=left atrium,2=left atrial scar'; '2=' leaves one out")
     parser.add_argument("--history", choices=list(HISTORIES), help="how the mask was made; default: as the file says")
-    parser.add_argument("--algorithm", help="name of the model that made the mask")
-    parser.add_argument("--algorithm-version", help="version of that model")
     parser.add_argument("--creator", help="who answers for the mask: Family^Given")
-    parser.add_argument("--kind", choices=SEGMENTATION_TYPES, default="BINARY", help="default: BINARY")
-    parser.add_argument("--description", help="Series Description")
     parser.add_argument("--unverified", action="store_true", help="nobody approved it; say so in the description")
     parser.add_argument("--resample", action="store_true", help="allow a mask on another grid (nearest neighbor)")
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help=_SET_HELP)
 
 
 def run(args: argparse.Namespace, report: Report) -> ExportResult:
     """``semiseg export-seg`` with parsed flags."""
-    options = ExportOptions(
-        series_uid=args.series_uid,
-        labels=_parse_labels(args.labels),
-        history=args.history,
-        algorithm=args.algorithm,
-        algorithm_version=args.algorithm_version,
-        creator=args.creator,
-        kind=args.kind,
-        resample=args.resample,
-        description=args.description,
-        is_unverified=args.unverified,
-    )
+    values = {
+        "series_uid": args.series_uid,
+        "labels": _parse_labels(args.labels),
+        "history": args.history,
+        "creator": args.creator,
+        "resample": args.resample,
+        "is_unverified": args.unverified,
+    }
+    options = options_from(ExportOptions, {**values, **_parse_settings(args.set)}, "the export")
     return export_seg(args.series, args.segmentation, args.output, options, report)
 
 
@@ -165,6 +164,16 @@ def _parse_labels(text: str) -> dict[str, str]:
             raise InputError(f"'{part}' does not name a label; expected VALUE=STRUCTURE, such as '1=left atrium'.")
         labels[key.strip()] = name.strip()
     return labels
+
+
+def _parse_settings(settings: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, mark, text = setting.partition("=")
+        if not mark:
+            raise InputError(f"--set needs OPTION=VALUE; found {setting!r}.", hint=f"The options are: {_SET_HELP}")
+        values[name.strip()] = {"true": True, "false": False}.get(text.strip().lower(), text.strip())
+    return values
 
 
 def _open_source(series: str | Path | list[Path], options: ExportOptions) -> Series:

@@ -139,8 +139,8 @@ def _read_image(path: Path) -> Header:
 
 
 def _series(files: list[Header]) -> Series:
-    _check_identity(files)
     planes = planes_of(files)
+    _check_identity(files)
     geometry, order = stack_planes(planes)
     ordered = tuple(planes[index] for index in order)
     if len(files) == 1:
