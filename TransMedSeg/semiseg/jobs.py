@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .data.atomic import write_json
-from .distributed import World, choose_device, wait_for_all
-from .errors import InputError
-from .protocol import RESULT_FILE
+from .distributed import World, any_rank, choose_device, wait_for_all
+from .job_options import options_from
+from .protocol import RESULT_FILE, STOP_FILE
 
 Report = Callable[..., None]
 
@@ -37,7 +37,7 @@ class PredictJob:
 
 
 def run_predict(job: PredictJob, run_dir: Path, report: Report, world: World) -> dict[str, Any]:
-    """Segments; the result lists what became of every case."""
+    """Segments; the result lists what became of every case. A stop file ends it; the same job goes on with the cases that are left."""
     from .inference.segmenter import SegmentOptions
     from .predict import predict, read_results, summary
     from .training.cpu import prepare_cpu
@@ -46,10 +46,7 @@ def run_predict(job: PredictJob, run_dir: Path, report: Report, world: World) ->
     if device.type == "cpu":
         prepare_cpu()
     out_dir = Path(job.out_dir) if job.out_dir else run_dir / "segmentations"
-    try:
-        options = SegmentOptions(**job.segment)
-    except TypeError as error:
-        raise InputError(f"The options of the segmentation do not fit: {error}.") from error
+    options = options_from(SegmentOptions, job.segment, "the segmentation")
     results = predict(
         Path(job.model),
         [Path(path) for path in job.inputs],
@@ -60,10 +57,13 @@ def run_predict(job: PredictJob, run_dir: Path, report: Report, world: World) ->
         rank=world.rank,
         world_size=world.size,
         overwrite=job.overwrite,
+        should_stop=(run_dir / STOP_FILE).exists,
     )
     wait_for_all()
     if world.size > 1:
         results = read_results(out_dir)
+    if any_rank((run_dir / STOP_FILE).exists()):
+        return {"stopped_at": sum(result.status != "failed" for result in results)}
     return {"out_dir": str(out_dir), "summary": summary(results), "cases": [asdict(result) for result in results]}
 
 
@@ -119,10 +119,7 @@ def run_export(job: ExportJob, run_dir: Path, report: Report) -> dict[str, Any]:
     from .export_seg import ExportOptions, export_seg
 
     series = job.series if isinstance(job.series, str) else [Path(path) for path in job.series]
-    try:
-        options = ExportOptions(**job.options)
-    except TypeError as error:
-        raise InputError(f"The options of the export do not fit: {error}.") from error
+    options = options_from(ExportOptions, job.options, "the export")
     result = export_seg(series, job.segmentation, job.output, options, report).as_json()
     write_json(run_dir / RESULT_FILE, result)
     return result

@@ -157,7 +157,10 @@ def _train_one(
         write_model(run_dir / MODEL_FILE, card, method.deployed.state_dict())
         report("saved", path=str(run_dir / MODEL_FILE), what="model", step=outcome.iteration)
     wait_for_all()
-    result.update(_score_held_out(prepared, run_dir, device, report, world))
+    scored = _score_held_out(prepared, run_dir, device, report, world, stop_path)
+    if scored is None:
+        return {"stopped_at": outcome.iteration}
+    result.update(scored)
     if world.is_main:
         write_json(run_dir / RESULT_FILE, result)
     return result
@@ -318,8 +321,9 @@ def _method_network_options(resolved: Resolved) -> dict[str, Any]:
 
 
 def _score_held_out(
-    prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World
-) -> dict[str, Any]:
+    prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World, stop_path: Path
+) -> dict[str, Any] | None:
+    """Segments and scores the held-out cases; None when a stop file ended it, and segmented cases are kept."""
     indices = prepared.indices("held_out")
     if not indices:
         return {}
@@ -334,8 +338,10 @@ def _score_held_out(
         device=str(device),
         rank=world.rank,
         world_size=world.size,
+        should_stop=stop_path.exists,
     )
-    wait_for_all()
+    if any_rank(stop_path.exists()):  # also waits for all
+        return None
     if not world.is_main:
         return {}
     done = {result.source: result.id for result in read_results(out_dir) if result.status != "failed"}

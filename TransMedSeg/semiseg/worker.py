@@ -76,7 +76,7 @@ def _run(run_dir: Path, also: Report | None, world: World) -> ExitCode:
             report("finished", result=result)
             return ExitCode.FINISHED
         except Exception as error:
-            return _explain(error, run_dir, report)
+            return _explain(error, run_dir, report, is_shown=also is not None)
 
 
 def _close(writer: EventWriter) -> None:
@@ -84,15 +84,16 @@ def _close(writer: EventWriter) -> None:
         writer.close()
 
 
-def _explain(error: Exception, run_dir: Path, report: Report) -> ExitCode:
-    """Says in an event and in the log how it ended, and how the process shall end."""
+def _explain(error: Exception, run_dir: Path, report: Report, is_shown: bool) -> ExitCode:
+    """Says in an event, and in the log unless a terminal shows it, how it ended; returns how the process shall end."""
     if isinstance(error, OSError):
         error = _as_input_error(error, run_dir)
     if not isinstance(error, InputError):
         traceback.print_exception(error)  # into log.txt, where the one who starts us sends our output
         last = dict(code="E502", message=f"{type(error).__name__}: {error}", hint="This is a defect; log.txt has the details.")
         return _end(ExitCode.CRASHED, report, "failed", last)
-    print(f"refused: {error}", file=sys.stderr, flush=True)
+    if not is_shown:
+        print(f"refused: {error}", file=sys.stderr, flush=True)
     if error.code == "E807":
         hint = "Free at least 1 GB, then run it again: it continues from its last saved state."
         return _end(ExitCode.STOPPED, report, "paused", dict(code=error.code, message=error.message, hint=hint))
