@@ -17,6 +17,7 @@ import builders
 import numpy as np
 import pytest
 import torch
+from tiny_model import write_tiny_model
 
 from semiseg import follow, worker
 from semiseg.errors import InputError
@@ -274,6 +275,37 @@ def test_a_stop_during_the_baseline_is_obeyed_and_continued(tmp_path, cohort):
     assert last_result(tmp_path) == result
 
 
+def test_a_stop_while_the_held_out_cases_are_segmented_is_obeyed(tmp_path, cohort):
+    job = options(cohort, held_out=[str(cohort / "heldout")])
+
+    def listen(kind, **values):
+        if kind == "saved" and values["what"] == "model":
+            ask_to_stop(tmp_path)
+
+    assert run(tmp_path, "train", job, listen) == ExitCode.STOPPED
+    assert last_event(tmp_path)["step"] == 6 and not (tmp_path / RESULT_FILE).exists()
+    assert run_folder(tmp_path) == ExitCode.FINISHED
+    assert last_result(tmp_path)["scored"] == 1
+
+
+def test_a_stopped_prediction_goes_on_with_what_is_left(tmp_path, cohort):
+    model = write_tiny_model(tmp_path / "model.pt")
+    folder = tmp_path / "run"
+    job = {"model": str(model), "inputs": [str(cohort / "unlabeled"), str(cohort / "heldout")], "device": "cpu"}
+    done = []
+
+    def listen(kind, **values):
+        if kind == "case" and values["status"] == "done":
+            done.append(values["id"])
+            ask_to_stop(folder)
+
+    assert run(folder, "predict", job, listen) == ExitCode.STOPPED
+    assert len(done) == 1 == last_event(folder)["step"]
+    assert run_folder(folder) == ExitCode.FINISHED
+    statuses = [case["status"] for case in last_result(folder)["cases"]]
+    assert sorted(statuses) == ["done", "done", "skipped"]
+
+
 def test_the_resolved_job_is_the_recipe(tmp_path, cohort):
     """Every number is filled in, and running that job elsewhere gives the same model."""
     first, second = tmp_path / "first", tmp_path / "second"
@@ -342,7 +374,7 @@ def test_a_disk_too_full_for_events_pauses_as_well(tmp_path, cohort, monkeypatch
 
     monkeypatch.setattr(worker, "EventWriter", Full)
     assert run(tmp_path, "train", options(cohort), events) == ExitCode.STOPPED
-    assert events.of("paused")[0]["code"] == "E807" and "E807" in capfd.readouterr().err
+    assert events.of("paused")[0]["code"] == "E807" and "could not be written" in capfd.readouterr().err
     assert not (tmp_path / LOCK_FILE).exists()
 
 
