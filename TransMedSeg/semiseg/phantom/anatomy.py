@@ -220,7 +220,9 @@ def _draw_neighbors(jitter: _Jitter, ventricle: Ellipsoid) -> Iterator[Layer]:
     yield from _vessel(jitter, Tube((fork, (-14, -8, 40), (-56, 0, 36), (-80, 6, 32)), (11.5, 11, 9, 5)))
     yield from _vessel(jitter, Tube((fork, (38, 4, 48), (62, 22, 38), (78, 30, 22)), (11, 10, 8, 4)))
     descending = jitter.point((20, 32, 0), 3)
-    yield from _vessel(jitter, Tube((descending + (-6, 4, -120), descending, descending + (-2, 2, 120)), (11.5, 12, 12.5)))
+    yield from _vessel(
+        jitter, Tube((descending + (-6, 4, -120), descending, descending + (-2, 2, 120)), (11.5, 12, 12.5))
+    )
 
 
 def _vessel(

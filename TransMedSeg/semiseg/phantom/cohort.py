@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from ..data.atomic import write_json
-from ..data.files import write_labels, write_volume
+from ..data.files import label_files, write_labels, write_volume
 from ..data.segmentation import Segment
 from ..errors import InputError
 from .phantom import SPACING_MM, make_phantom
@@ -17,9 +16,15 @@ from .scanner import SITES
 
 Report = Callable[..., None]
 
-SITE_MIX = {"labeled": {"A": 1.0}, "unlabeled": {"A": 0.5, "B": 0.1, "C": 0.4}, "held_out": {"A": 0.5, "B": 0.1, "C": 0.4}}
-"""Share of each site in each part: what is labeled comes from one scanner, what will be segmented from all. Dark blood (site B) is rare in practice."""
+SITE_MIX = {
+    "labeled": {"A": 1.0},
+    "unlabeled": {"A": 0.5, "C": 0.4, "B": 0.1},
+    "held_out": {"A": 0.5, "C": 0.4, "B": 0.1},
+}
+"""Share of each site in each part: labels come from one scanner, everything else from all of them. Dark blood (site B)
+is as rare as in practice."""
 
+COHORT_FILE = "cohort.json"
 _FOLDERS = {"labeled": "labeled", "unlabeled": "unlabeled", "held_out": "heldout"}
 _ATRIUM = Segment(value=1, name="left atrium")
 
@@ -33,64 +38,105 @@ def make_cohort(
     size: str = "half",
     full_field_of_view: bool = False,
     site_mix: dict[str, dict[str, float]] | None = None,
+    keep_answers: bool = False,
     report: Report = lambda kind, **values: None,
 ) -> Path:
-    """Writes ``labeled``, ``unlabeled`` and ``heldout`` folders of NIfTI files and ``cohort.json``, which is written last.
+    """Writes ``labeled``, ``unlabeled`` and ``heldout`` with ``images`` and ``labels``, and ``cohort.json`` last.
 
-    Unlabeled phantoms get no masks on disk. The same arguments write the same files.
+    The same arguments write the same files, and a smaller cohort is the beginning of a larger one. A cohort that was in
+    the folder before makes room.
 
     Args:
         out_dir: Made when it is not there.
-        num_labeled: Phantoms with masks for training; from site A unless ``site_mix`` says otherwise.
+        num_labeled: Phantoms with masks for training.
         num_unlabeled: Phantoms without masks.
-        num_held_out: Phantoms with masks for the score.
-        seed: Of the whole cohort; a phantom depends on it and on its place alone.
-        size: "full", "half" or "quarter" of the benchmark's resolution.
+        num_held_out: Phantoms whose masks are for the score alone.
+        seed: Of the whole cohort.
+        size: A key of ``SPACING_MM``: "full" is the resolution of the left-atrium benchmark.
         full_field_of_view: The whole chest instead of a crop around the atrium.
-        site_mix: Like ``SITE_MIX``.
+        site_mix: Shares of the sites in some of the parts; ``SITE_MIX`` for the others.
+        keep_answers: Also write the masks of the unlabeled phantoms, to a folder ``answers`` that training ignores: for
+            runs with all labels.
         report: Receives ``progress`` events.
 
     Returns:
         The path of ``cohort.json``.
 
     Raises:
-        InputError: A size or site that does not exist, a negative number, or a folder that cannot be written.
+        InputError: A size, part or site that does not exist, a negative number, or a folder that cannot be written
+            (E809, E807) or holds other volumes (E809).
     """
+    out_dir, started = Path(out_dir), time.monotonic()
     mix = {**SITE_MIX, **(site_mix or {})}
-    numbers = {"labeled": num_labeled, "unlabeled": num_unlabeled, "held_out": num_held_out}
+    counts = {"labeled": num_labeled, "unlabeled": num_unlabeled, "held_out": num_held_out}
+    _check(counts, mix, size)
+    plans = list(_plans(counts, mix, seed))
+    _make_room(out_dir, {name for name, *_ in plans})
+    phantoms = {}
+    for done, (name, role, site, one_seed) in enumerate(plans, start=1):
+        phantom = make_phantom(one_seed, site, size, full_field_of_view)
+        if role != "unlabeled" or keep_answers:
+            folder = out_dir / ("answers" if role == "unlabeled" else _FOLDERS[role])
+            write_labels(folder / "labels" / f"{name}.nii.gz", phantom.label, [_ATRIUM])
+        write_volume(out_dir / _FOLDERS[role] / "images" / f"{name}.nii.gz", phantom.image)
+        phantoms[name] = {"role": role, **phantom.facts}
+        rate = done / (time.monotonic() - started)
+        left = len(plans) - done
+        report("progress", what="phantoms", done=done, total=len(plans), rate_per_s=rate, eta_s=left / rate)
+    recipe = {"seed": seed, "size": size, "full_field_of_view": full_field_of_view, "site_mix": mix, **counts}
+    write_json(out_dir / COHORT_FILE, {"recipe": recipe, "phantoms": phantoms})
+    return out_dir / COHORT_FILE
+
+
+def _check(counts: dict[str, int], mix: dict[str, dict[str, float]], size: str) -> None:
     if size not in SPACING_MM:
         raise InputError(f"The size of phantoms is one of {', '.join(SPACING_MM)}; found {size!r}.")
-    if min(numbers.values()) < 0 or any(site not in SITES for part in mix.values() for site in part):
-        raise InputError(f"Numbers of phantoms must not be negative and sites are {', '.join(SITES)}; found {numbers} and {mix}.")
-    out_dir, total, done, started = Path(out_dir), sum(numbers.values()), 0, time.monotonic()
-    facts: dict[str, dict[str, object]] = {}
-    for part, (role, count) in enumerate(numbers.items()):
-        sites = _sites(mix[role], count, np.random.default_rng([seed, part]))
+    if min(counts.values()) < 0:
+        raise InputError(f"Numbers of phantoms are 0 or more; found {counts}.")
+    for role, shares in mix.items():
+        known = role in counts and set(shares) <= set(SITES)
+        if not known or not shares or min(shares.values()) < 0 or sum(shares.values()) <= 0:
+            raise InputError(
+                f"The site mix of {role!r} does not fit: {shares}.",
+                hint=f"Give shares of the sites {', '.join(SITES)} for {', '.join(counts)}.",
+            )
+
+
+def _plans(
+    counts: dict[str, int], mix: dict[str, dict[str, float]], seed: int
+) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
+    """Name, role, site and seed of each phantom; those of a place do not depend on how many follow."""
+    for part, (role, count) in enumerate(counts.items()):
+        total = sum(mix[role].values())
+        used = dict.fromkeys(mix[role], 0)
         for place in range(count):
-            name = f"{role.replace('_', '')}{place + 1:03d}"
-            facts[name] = _write_one(out_dir / _FOLDERS[role], name, (seed, part, place), sites[place], size, full_field_of_view, role)
-            done += 1
-            rate = done / (time.monotonic() - started)
-            report("progress", what="phantoms", done=done, total=total, rate_per_s=round(rate, 4), eta_s=round((total - done) / rate, 1))
-    document = {"seed": seed, "size": size, "full_field_of_view": full_field_of_view, "site_mix": mix, "phantoms": facts}
-    write_json(out_dir / "cohort.json", document)
-    return out_dir / "cohort.json"
+            # The site that is furthest behind its share: any beginning of the list is mixed as asked.
+            site = max(used, key=lambda one: mix[role][one] / total * (place + 1) - used[one])  # noqa: B023
+            used[site] += 1
+            yield f"{role.replace('_', '')}{place + 1:03d}", role, site, (seed, part, place)
 
 
-def _sites(mix: dict[str, float], count: int, rng: np.random.Generator) -> list[str]:
-    """The sites of a part in random order, as close to their shares as whole numbers allow."""
-    shares = np.array(list(mix.values())) / sum(mix.values())
-    edges = np.round(np.cumsum(shares) * count).astype(int)
-    ordered = [site for site, low, high in zip(mix, [0, *edges[:-1]], edges) for _ in range(high - low)]
-    return [ordered[place] for place in rng.permutation(count)]
-
-
-def _write_one(
-    folder: Path, name: str, seed: tuple[int, ...], site: str, size: str, full_field_of_view: bool, role: str
-) -> dict[str, object]:
-    phantom = make_phantom(seed, site, size, full_field_of_view)
-    folder.mkdir(parents=True, exist_ok=True)
-    if role != "unlabeled":
-        write_labels(folder / f"{name}_label.nii.gz", phantom.label, [_ATRIUM])
-    write_volume(folder / f"{name}.nii.gz", phantom.image)
-    return phantom.facts
+def _make_room(out_dir: Path, names: set[str]) -> None:
+    """Removes what an earlier cohort wrote and this one will not; refuses a folder with files of others."""
+    images = {
+        path.name.removesuffix(".nii.gz"): path
+        for folder in _FOLDERS.values()
+        for path in sorted((out_dir / folder).rglob("*"))
+        if path.is_file() and path.parent.name != "labels"
+    }
+    before = out_dir / COHORT_FILE
+    old = set(json.loads(before.read_text(encoding="utf-8"))["phantoms"]) if before.is_file() else set()
+    strangers = sorted(set(images) - old - names)
+    if strangers:
+        raise InputError(
+            f"The folder for the phantoms holds {len(strangers)} files of others: {images[strangers[0]].name}.",
+            code="E809",
+            hint="Choose an empty folder.",
+            path=out_dir,
+        )
+    before.unlink(missing_ok=True)
+    for name in old:
+        for folder in (*_FOLDERS.values(), "answers"):
+            files = [out_dir / folder / "images" / f"{name}.nii.gz"]
+            for path in files + label_files(out_dir / folder / "labels" / f"{name}.nii.gz"):
+                path.unlink(missing_ok=True)

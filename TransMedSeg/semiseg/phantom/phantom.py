@@ -74,17 +74,16 @@ def _frame(
     rng: np.random.Generator, heart: Heart, bend: Bend, spacing_mm: tuple[float, ...], full: bool
 ) -> tuple[np.ndarray, ...]:
     """z, y, x positions of the grid, patient millimeters with the atrium near the origin. Sides are even."""
-    middle_mm = rng.uniform(-11, 11, 3)
-    margins_mm = rng.uniform(6.25, 12.5, (2, 2))
+    coarse = np.arange(-96.0, 96.1, 4.0)
+    inside = np.nonzero(heart.label(bend.points((coarse,) * 3)) < 3.0)  # a knot of the coarse grid is this near
+    extent = [(float(coarse[index.min()]), float(coarse[index.max()])) for index in inside]
+    margins_mm, place, shift = rng.uniform(6.25, 12.5, (2, 2)), rng.uniform(0.2, 0.8), rng.uniform(-10, 10, 2)
+    bottom = extent[0][0] - place * (_SLAB_MM - extent[0][1] + extent[0][0])
+    reach = [(bottom, bottom + _SLAB_MM)]
     if full:
-        reach = [(-_SLAB_MM / 2, _SLAB_MM / 2), (-145.0, 145.0), (-180.0, 180.0)]
-        reach = [(low + shift, high + shift) for (low, high), shift in zip(reach, middle_mm, strict=True)]
+        reach += [(-145.0 + shift[0], 145.0 + shift[0]), (-180.0 + shift[1], 180.0 + shift[1])]
     else:
-        coarse = tuple(np.arange(-96.0, 96.1, 4.0) for _ in range(3))
-        inside = np.nonzero(heart.label(bend.points(coarse)) < 0)
-        reach = [(-_SLAB_MM / 2 + middle_mm[0], _SLAB_MM / 2 + middle_mm[0])]
-        for axis, margin in ((1, margins_mm[0]), (2, margins_mm[1])):
-            low, high = coarse[axis][inside[axis].min()], coarse[axis][inside[axis].max()]
+        for (low, high), margin in zip(extent[1:], margins_mm, strict=True):
             missing = max(70.0 - (high - low + margin.sum()), 0) / 2  # no side below 112 voxels of 0.625 mm
             reach.append((low - margin[0] - missing, high + margin[1] + missing))
     counts = [2 * round((high - low) / mm / 2) for (low, high), mm in zip(reach, spacing_mm, strict=True)]
@@ -102,7 +101,7 @@ def _scan(
     _paint(rng, canvas, heart, site, grain(rng, acquired))
     right = next(vein for vein in heart.veins if vein.mouth[0] < 0)
     canvas.image *= receive_field(rng, acquired, site.bias) * inflow(rng, canvas.points, right.mouth)
-    noise = float(np.exp(np.clip(rng.normal(0, 0.35), -0.7, 0.7))) / site.signal_to_noise
+    noise = float(np.exp(np.clip(rng.normal(0, 0.28), -0.55, 0.55))) / site.signal_to_noise
     magnitude = acquire(rng, canvas.image, noise, zero_fill)
     inner = tuple(slice(step * pad, step * pad + len(axis)) for axis in axes_mm)
     return quantize(rng, magnitude[inner])
@@ -116,7 +115,7 @@ def _paint(rng: np.random.Generator, canvas: Canvas, heart: Heart, site: Site, t
     signals = {tissue: mean * float(np.exp(rng.normal(0, 0.05))) for tissue, mean in site.signals.items()}
 
     def signal(tissue: str, block: tuple[slice, ...], gain: float = 1.0) -> np.ndarray:
-        return gain * signals[tissue] * np.maximum(1 + TEXTURE.get(tissue, 0.1) * texture[block], 0.1)
+        return gain * signals[tissue] * np.maximum(1 + TEXTURE.get(tissue, 0.08) * texture[block], 0.1)
 
     for layer in heart.others:
         gain = float(np.exp(rng.normal(0.03, 0.10)))

@@ -102,7 +102,7 @@ class SmoothField:
     def __init__(self, rng: np.random.Generator, correlation_mm: float, reach_mm: Point = (220, 160, 90)) -> None:
         self._correlation_mm = correlation_mm
         self._counts = [int(np.ceil(2 * reach / correlation_mm)) + 4 for reach in reversed(reach_mm)]
-        self._knots = rng.standard_normal(self._counts).astype(np.float32) * 2.2  # a spline through noise shrinks it
+        self._knots = rng.standard_normal(self._counts).astype(np.float32) * 3.0  # a spline through noise shrinks it
 
     def on(self, axes_mm: Sequence[np.ndarray]) -> np.ndarray:
         """(slice, row, column) values on a straight grid, given its z, y and x positions."""
@@ -116,7 +116,7 @@ class SmoothField:
 class Bend:
     """From patient to model millimeters: one scale, a turn and a smooth random bend. No two hearts hang alike."""
 
-    _WARP_MM, _REACH_MM = 2.5, 8.0
+    _WARP_MM, _REACH_MM = 1.9, 8.0
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._scale = float(np.exp(np.clip(rng.normal(0, 0.17), -0.34, 0.34)))
