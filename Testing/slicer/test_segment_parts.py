@@ -359,3 +359,16 @@ def test_errors_are_orange_where_only_A_is_and_blue_where_only_B_is():
     assert np.array_equal(maskOf(node, "FalsePositive", volume), b & ~a)
     assert Overlay.worstSlice(a, b) == int(np.count_nonzero(a ^ b, axis=(1, 2)).argmax())
 
+
+def test_a_new_comparison_takes_the_earlier_one_out_of_the_views():
+    nodes = [CaseTable.Case(make_volume(f"P{index}")).makeSegmentation() for index in range(3)]
+    shown = lambda: [bool(node.GetDisplayNode().GetVisibility()) for node in nodes]  # noqa: E731
+    nodes[2].GetDisplayNode().SetVisibility(False)
+    Overlay.show(Overlay.FILL, nodes[:2], 3)
+    assert shown() == [True, True, False] and nodes[0].GetDisplayNode().GetVisibility2DFill()
+    Overlay.show(Overlay.OUTLINE, (nodes[0], nodes[2]), 9)
+    assert shown() == [True, False, True]
+    assert not nodes[0].GetDisplayNode().GetVisibility2DFill()
+    assert nodes[0].GetDisplayNode().GetSliceIntersectionThickness() == 3
+    Overlay.hide()
+    assert shown() == [False, False, False]

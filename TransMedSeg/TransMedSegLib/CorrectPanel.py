@@ -73,6 +73,7 @@ class CorrectPanel:
         segment = self._segment(case)
         isLocked = segment is not None and Review.isLocked(segment)
         self.ui.lockLabel.text = self._texts["locked"] if isLocked else ""
+        self.ui.lockLabel.setVisible(isLocked)
         self.ui.unlockButton.setVisible(isLocked)
         self.ui.approveButton.enabled = bool(hasSegments)
         self.ui.approveButton.toolTip = self._texts["approve" if hasSegments else "nothing"]

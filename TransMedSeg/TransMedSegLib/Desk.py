@@ -5,6 +5,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from . import Overlay
 from .Autosave import Autosave, setAutosaveFolder
 from .CaseTable import caseOf, cases
 from .Messages import message
@@ -48,6 +49,7 @@ class Desk:
         selection = application.GetSelectionNode()
         selection.SetActiveVolumeID(case.volume.GetID())
         application.PropagateVolumeSelection()
+        Overlay.hide()
         for other in cases():
             if other.segmentation is not None and other.segmentation.GetDisplayNode() is not None:
                 other.segmentation.GetDisplayNode().SetVisibility(other == case)

@@ -12,6 +12,8 @@ FALSE_POSITIVE, FALSE_NEGATIVE = "FalsePositive", "FalseNegative"
 # Orange and blue of Okabe and Ito's palette for color-blind readers (2008).
 COLORS = {FALSE_POSITIVE: (230 / 255, 159 / 255, 0.0), FALSE_NEGATIVE: (0.0, 114 / 255, 178 / 255)}
 ERRORS_ATTRIBUTE = "TransMedSeg.Errors"
+_COMPARED = "TransMedSeg.Compared"
+"""Attribute of the segmentations of the comparison that is shown."""
 
 
 def errorsNode():
@@ -53,10 +55,12 @@ def show(mode, nodes, thickness=2):
         nodes: The segmentation nodes of A and B; None where one is a label map.
         thickness: Of outlines in pixels, 1 to 3.
     """
+    hide(keep=nodes)
     for node in nodes:
         display = node.GetDisplayNode() if node is not None and node.IsA("vtkMRMLSegmentationNode") else None
         if display is None:
             continue
+        node.SetAttribute(_COMPARED, "1")
         display.SetVisibility(True)
         display.SetVisibility2DOutline(mode != FILL)
         display.SetVisibility2DFill(mode == FILL)
@@ -65,6 +69,16 @@ def show(mode, nodes, thickness=2):
     errors = errorsNode()
     if errors is not None:
         errors.GetDisplayNode().SetVisibility(mode == ERRORS)
+
+
+def hide(keep=()):
+    """Takes an earlier comparison out of the views, and the errors."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        isOld = node.GetAttribute(_COMPARED) and node not in keep
+        if (isOld or node.GetAttribute(ERRORS_ATTRIBUTE)) and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().SetVisibility(False)
+        if isOld:
+            node.RemoveAttribute(_COMPARED)
 
 
 def worstSlice(maskA, maskB):

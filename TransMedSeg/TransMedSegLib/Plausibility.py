@@ -9,7 +9,7 @@ from vtk.util import numpy_support
 
 from slicer.i18n import tr as _
 
-from .VolumeExchange import imageOf
+from .VolumeExchange import boxOf, imageOf
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,9 @@ def _pieces(mask):
     VTK joins voxels that share a face; voxels that share an edge or a corner are joined here. (scipy would do both,
     but importing it stops Slicer for a second.)
     """
-    inside = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not len(inside[0]):
+    box = boxOf(mask)
+    if box is None:
         return np.zeros(0, int), np.zeros((0, 0, 0), int), (slice(0, 0),) * 3
-    box = tuple(slice(int(one[0]), int(one[-1]) + 1) for one in inside)
     labels = _faceConnected(mask[box])
     count = int(labels.max())
     if count > 1:

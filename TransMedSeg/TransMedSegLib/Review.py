@@ -15,7 +15,7 @@ from slicer.util import VTKObservationMixin
 
 from .CaseTable import APPROVED, EDITED, PREDICTED, TO_DO, cases
 from .Terminology import tagOf
-from .VolumeExchange import maskOf
+from .VolumeExchange import boxOf, maskOf
 
 TYPE_TAG, NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
 VERSION_TAG = "DICOM.SegmentAlgorithmVersion"
@@ -27,13 +27,11 @@ _QUIET_MS = 300
 
 def checksum(mask):
     """A number for the voxels of a mask that does not depend on how far the image around it reaches."""
-    inside = np.nonzero(mask)
-    if not len(inside[0]):
+    box = boxOf(mask)
+    if box is None:
         return "empty"
-    low = [int(axis.min()) for axis in inside]
-    high = [int(axis.max()) + 1 for axis in inside]
-    box = mask[tuple(map(slice, low, high))]
-    return f"{zlib.crc32(np.packbits(box).tobytes()):08x}:{','.join(map(str, low + high))}"
+    place = ",".join(f"{one.start}-{one.stop}" for one in box)
+    return f"{zlib.crc32(np.packbits(mask[box]).tobytes()):08x}:{place}"
 
 
 def markWritten(segment, mask, algorithm, version=""):

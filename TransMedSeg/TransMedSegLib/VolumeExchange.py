@@ -92,14 +92,40 @@ def _sampled(segmentationNode, segmentId, volumeNode):
     size = volumeNode.GetImageData().GetDimensions()
     if not segmentationNode.GetBinaryLabelmapRepresentation(segmentId, image) or image.GetNumberOfPoints() == 0:
         return np.zeros(size[::-1], bool)
+    matrix, own = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    image.GetImageToWorldMatrix(own)
+    if np.allclose(slicer.util.arrayFromVTKMatrix(own), slicer.util.arrayFromVTKMatrix(matrix), atol=1e-6):
+        return _placed(image, size[::-1])
     grid = slicer.vtkOrientedImageData()
     grid.SetDimensions(*size)
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
     grid.SetGeometryFromImageToWorldMatrix(matrix)
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, grid, placed, False, False)
     voxels = numpy_support.vtk_to_numpy(placed.GetPointData().GetScalars())
     return voxels.reshape(size[::-1]) > 0
+
+
+def _placed(image, shape):
+    """The foreground of an image whose voxels are voxels of the grid, on the whole grid [slice, row, column]."""
+    mask = np.zeros(shape, bool)
+    extent = np.array(image.GetExtent()).reshape(3, 2)[::-1]
+    voxels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    voxels = voxels.reshape(extent[:, 1] - extent[:, 0] + 1)
+    low, high = np.maximum(extent[:, 0], 0), np.minimum(extent[:, 1] + 1, shape)
+    if (low < high).all():
+        inside = tuple(slice(a - e, b - e) for a, b, e in zip(low, high, extent[:, 0]))
+        mask[tuple(map(slice, low, high))] = voxels[inside] > 0
+    return mask
+
+
+def boxOf(mask):
+    """The smallest box around a mask, as slices; None where the mask is empty."""
+    slices = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(slices):
+        return None
+    part = mask[slices[0] : slices[-1] + 1]
+    rows, columns = np.flatnonzero(part.any(axis=(0, 2))), np.flatnonzero(part.any(axis=(0, 1)))
+    return tuple(slice(int(one[0]), int(one[-1]) + 1) for one in (slices, rows, columns))
 
 
 def _makeLabelmaps(segmentationNode):
@@ -116,8 +142,10 @@ def writeMask(segmentationNode, segmentId, mask, volumeNode):
     """
     segmentation = segmentationNode.GetSegmentation()
     segmentation.SeparateSegmentLabelmap(segmentId)
+    box = boxOf(mask) or (slice(0, 1),) * 3
     image = slicer.vtkOrientedImageData()
-    image.DeepCopy(imageOf(mask))
+    image.ShallowCopy(imageOf(mask[box]))
+    image.SetExtent(*(limit for one in box[::-1] for limit in (one.start, one.stop - 1)))
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     image.SetGeometryFromImageToWorldMatrix(matrix)
