@@ -34,7 +34,7 @@ class Segment:
         value: In the label map, 1 to 65535.
         name: As shown to the user.
         color_rgb: Three numbers 0..1; None takes a color of our own by value.
-        terminology: Slicer's ``TerminologyEntry`` (category, type, region, each ``value^scheme^meaning``).
+        terminology: Slicer's ``TerminologyEntry`` (category, type, region, each ``scheme^value^meaning``).
         algorithm_type: ``AUTOMATIC``, ``SEMIAUTOMATIC`` or ``MANUAL`` (DICOM PS3.3, C.8.20.2).
         algorithm_name: What drew it.
         algorithm_version: Of that.
