@@ -359,6 +359,8 @@ def test_sampled_voxels_belong_to_their_class_and_are_distinct(num_voxels, share
             chosen = index[c][taken[c]]
             assert (labels[chosen] == c).all() and chosen.unique().numel() == chosen.numel()
             assert chosen.numel() == min(256, int(count[c]), num_voxels)
+            if num_voxels > 1000 and chosen.numel() > 100:  # from everywhere, not from one corner
+                assert chosen.min() < 0.05 * num_voxels and chosen.max() > 0.95 * num_voxels
 
 
 def test_a_class_with_few_voxels_or_a_diverged_step_is_skipped():
