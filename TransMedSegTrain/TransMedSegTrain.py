@@ -99,10 +99,13 @@ class TransMedSegTrainTest(ScriptedLoadableModuleTest):
     """Runs in Slicer by Reload and Test. The tests without Slicer are in Testing/slicer."""
 
     def test_PanelOpensAndSaysWhatIsMissing(self):
-        panel = slicer.util.getModuleWidget("TransMedSegTrain").panel
-        slicer.util.selectModule("TransMedSegTrain")
-        self.assertFalse(panel.ui.startButton.enabled)
-        self.assertTrue(panel.ui.startButton.toolTip)
+        widget = slicer.util.getModuleWidget("TransMedSegTrain")
+        widget.enter()
+        try:
+            self.assertFalse(widget.ui.startButton.enabled)
+            self.assertTrue(widget.ui.startButton.toolTip)
+        finally:
+            widget.exit()
 
     def test_ParametersSurviveTheScene(self):
         parameters = TransMedSegTrainLogic().getParameterNode()

@@ -49,7 +49,7 @@ def show(panel, run_dir):
     parameters = panel.parameters
     parameters.labeledPaths = [Path(path) for path in options["labeled"]]
     parameters.unlabeledPaths = [Path(path) for path in options["unlabeled"]]
-    panel.open(run_dir)
+    panel.follow.open(run_dir)
     panel.runs.refresh()
     panel.ui.chartComboBox.currentIndex = 0
     parameters.runsFolder = Path("/data/runs")  # no path of this computer in a picture

@@ -1,3 +1,4 @@
+# ruff: noqa: F811 (fixtures are imported)
 """The engine as a process: its endings, pausing and stopping, finding it again. Every message is compared in full."""
 
 import os

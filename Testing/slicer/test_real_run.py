@@ -57,24 +57,24 @@ for index in range(7):
         panel.ui.ownRadioButton.click()
         panel.cases.add("heldOut", [held])
 panel.ui.quickRadioButton.click()
-import TransMedSegLib.TrainPanel as TrainPanel
-short = TrainPanel.trainOptions
-TrainPanel.trainOptions = lambda *given: {**short(*given), "device": "cpu", "training": {"iterations": 60, "patch_size": [16, 32, 32], "log_every": 5}}
+import TransMedSegLib.TrainFollow as TrainFollow
+short = TrainFollow.trainOptions
+TrainFollow.trainOptions = lambda *given: {**short(*given), "device": "cpu", "training": {"iterations": 60, "patch_size": [16, 32, 32], "log_every": 5}}
 assert panel.ui.startButton.enabled, panel.ui.startButton.toolTip
 panel.ui.startButton.click()
-assert until(lambda: panel.view._progress.get("what") == "train" and panel.view._progress.get("done", 0) > 5, 240), (panel.notice.message, panel.process.ending)
-print(json.dumps({"run": str(panel.process.runDir), "pid": panel.process.pid}), flush=True)
+assert until(lambda: panel.view._progress.get("what") == "train" and panel.view._progress.get("done", 0) > 5, 240), (panel.notice.message, panel.follow.process.ending)
+print(json.dumps({"run": str(panel.follow.process.runDir), "pid": panel.follow.process.pid}), flush=True)
 os.kill(os.getpid(), 9)
 """
 
 SECOND = """
-assert panel.process is not None, "the run is found again"
-assert until(lambda: panel.process.ending is not None, 240)
-assert panel.process.ending.state.name == "Finished", panel.process.ending
+assert panel.follow.process is not None, "the run is found again"
+assert until(lambda: panel.follow.process.ending is not None, 240)
+assert panel.follow.process.ending.state.name == "Finished", panel.follow.process.ending
 table = panel.ui.resultTable.mrmlTableNode()
-losses = slicer.util.getNode(f"{panel.process.runDir.name} Losses (numbers)")
+losses = slicer.util.getNode(f"{panel.follow.process.runDir.name} Losses (numbers)")
 print(json.dumps({
-    "run": str(panel.process.runDir), "pid": panel.process.pid,
+    "run": str(panel.follow.process.runDir), "pid": panel.follow.process.pid,
     "dice": float(slicer.util.arrayFromTableColumn(table, "Dice")[0]),
     "steps": [int(step) for step in slicer.util.arrayFromTableColumn(losses, "iteration")],
     "text": panel.ui.resultLabel.text, "rows": panel.ui.labeledTable.rowCount,

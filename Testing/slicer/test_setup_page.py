@@ -288,10 +288,10 @@ def test_every_message_is_complete():
 
 
 def test_messages_are_translated():
-    Messages.texts.cache_clear()
+    Messages.forgetTexts()
     slicer.app.setTranslations({"Choose a volume first.": "Zuerst ein Volumen wählen."})
     try:
         assert Messages.message("E301") == "Zuerst ein Volumen wählen."
     finally:
         slicer.app.setTranslations({})
-        Messages.texts.cache_clear()
+        Messages.forgetTexts()

@@ -1,8 +1,9 @@
+# ruff: noqa: F811 (fixtures are imported)
 """The training module from dropping cases to the result, with an engine that is played by a script."""
 
 import slicer
-from bed import boot, user
-from train_bed import CASES, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
+from bed import user
+from train_bed import module, panel, stub, until  # noqa: F401 (fixtures)
 
 
 def test_drop_start_watch_result(panel, tmp_path):
@@ -13,10 +14,10 @@ def test_drop_start_watch_result(panel, tmp_path):
     assert panel.ui.labeledTable.item(0, 1).text() == "labeled"
     assert panel.ui.startButton.enabled
     panel.ui.startButton.click()
-    assert panel.process.isRunning and panel.state.name == "Running"
-    assert until(lambda: panel.process.ending is not None)
-    assert panel.process.ending.state.name == "Finished", panel.process.ending
-    table = slicer.util.getNode(f"{panel.process.runDir.name} Losses (numbers)")
+    assert panel.follow.process.isRunning and panel.state.name == "Running"
+    assert until(lambda: panel.follow.process.ending is not None)
+    assert panel.follow.process.ending.state.name == "Finished", panel.follow.process.ending
+    table = slicer.util.getNode(f"{panel.follow.process.runDir.name} Losses (numbers)")
     assert table.GetNumberOfRows() == 10
     assert panel.ui.resultLabel.text == "With unlabeled volumes: left atrium Dice 0.912 on 1 cases: too few to be sure"
     assert slicer.util.arrayFromTableColumn(panel.ui.resultTable.mrmlTableNode(), "Dice")[0] == 0.912345678

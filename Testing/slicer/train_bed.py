@@ -36,8 +36,8 @@ def started(panel, stub, behavior="forever", **values):
     """Starts a training that behaves so, and waits for its first numbers."""
     stub.behave(behavior, **values)
     panel.ui.startButton.click()
-    assert until(lambda: (panel.process.runDir / "run.lock").exists()), panel.notice.message
-    return panel.process
+    assert until(lambda: (panel.follow.process.runDir / "run.lock").exists()), panel.notice.message
+    return panel.follow.process
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def module(tmp_path, stub):
     representation.enter()
     yield module
     panel = representation.self().panel
-    for process in (panel.process, panel.checking):
+    for process in (panel.follow.process, panel.check.process):
         if process is not None and process.isRunning:
             process.kill()
             until(lambda: process.ending is not None, 5)

@@ -281,7 +281,14 @@ class EngineProcess:
 
 def _exists(pid: int) -> bool:
     child = _children.get(pid)
-    return protocol.process_exists(pid) if child is None else child.poll() is None
+    if child is not None:
+        return child.poll() is None
+    if os.name != "nt":
+        try:
+            os.waitpid(pid, os.WNOHANG)  # started before this library was reloaded, it would stay behind as a zombie
+        except ChildProcessError:
+            pass  # not ours, which is the usual case
+    return protocol.process_exists(pid)
 
 
 def endTree(pid: int) -> None:

@@ -13,7 +13,7 @@ def message(code: str, **values: object) -> str:
     Raises:
         KeyError: There is no such code, or a value is missing.
     """
-    return texts()[code].format(**values)
+    return _group(code[1:2])[code].format(**values)
 
 
 def withCode(code: str, text: str) -> str:
@@ -22,21 +22,33 @@ def withCode(code: str, text: str) -> str:
 
 
 @functools.cache
-def texts() -> dict[str, str]:
-    """All codes and their texts in the language of the application.
+def _group(hundred: str) -> dict[str, str]:
+    """The texts whose codes begin with this digit, in the language of the application.
 
     Kept: a translation looks at the call stack, which takes milliseconds, and the language changes only with a restart.
     """
-    return {
-        **_setupTexts(),
-        **_gpuTexts(),
-        **_inputTexts(),
-        **_modelTexts(),
-        **_runTexts(),
-        **_editTexts(),
-        **_trainingTexts(),
-        **_exportTexts(),
+    makers = {
+        "1": _setupTexts,
+        "2": _gpuTexts,
+        "3": _inputTexts,
+        "4": _modelTexts,
+        "5": _runTexts,
+        "6": _editTexts,
+        "7": _compareTexts,
+        "8": _trainingTexts,
+        "9": _exportTexts,
     }
+    return makers[hundred]()
+
+
+def texts() -> dict[str, str]:
+    """All codes and their texts."""
+    return {code: text for hundred in "123456789" for code, text in _group(hundred).items()}
+
+
+def forgetTexts() -> None:
+    """Reads the texts anew, in the present language."""
+    _group.cache_clear()
 
 
 def _setupTexts() -> dict[str, str]:
@@ -123,6 +135,11 @@ def _editTexts() -> dict[str, str]:
         "E604": _("The new area overlaps '{segment}' ({volume_ml} mL)."),
         "E605": _("Nothing to undo (10 steps are kept)."),
         "E606": _("Autosave could not write to {folder}; your edits are only in memory."),
+    }
+
+
+def _compareTexts() -> dict[str, str]:
+    return {
         "E701": _("B was resampled to A's grid for comparison (nearest neighbor)."),
         "E702": _("A and B lie in different places (centers {distance_mm} mm apart). No numbers are shown."),
         "E703": _("Both masks are empty."),

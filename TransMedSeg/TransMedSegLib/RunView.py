@@ -88,11 +88,13 @@ class RunView:
 
     def _showState(self, events: list[dict]) -> None:
         sentences = [str(event.get("message", "")) for event in events if event["kind"] == "state"]
-        advice = self.advice.sentence()
-        parts = [advice or (sentences[-1] if sentences else ""), *self._warnings[-2:]]
-        text = "\n".join(part for part in parts if part)
-        if text:
-            self.ui.stateLabel.text = text
+        sentence = self.advice.sentence() or (sentences[-1] if sentences else "")
+        if sentence or any(event["kind"] == "warning" for event in events):
+            self.say(sentence)
+
+    def say(self, sentence: str) -> None:
+        """Shows one sentence of state, and below it the last warnings of the engine."""
+        self.ui.stateLabel.text = "\n".join(part for part in (sentence, *self._warnings[-2:]) if part)
 
     def _showProgress(self) -> None:
         progress = self._progress

@@ -106,10 +106,10 @@ class TrainRuns:
 
     def _onOpen(self) -> None:
         if self.selected() is not None:
-            self._panel.open(self.selected().runDir)
+            self._panel.follow.open(self.selected().runDir)
 
     def _onResume(self) -> None:
-        self._panel.resume(self.selected().runDir)
+        self._panel.follow.resume(self.selected().runDir)
 
     def _onDelete(self) -> None:
         run = self.selected()
