@@ -10,7 +10,7 @@ import pytest
 import qt
 import slicer
 from bed import boot, dialogs
-from train_bed import CASES, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
+from train_bed import CASES, REPOSITORY, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
 
 from semiseg import protocol
 from TransMedSegLib import Computer, EngineProcess, RunList, RunState
@@ -580,6 +580,15 @@ def test_model_is_handed_to_the_other_module_and_exported(ready, stub, tmp_path)
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
         assert archive.read("model.pt") == b"model"
         assert archive.read("sha256.txt").decode().split()[0] == hashlib.sha256(b"model").hexdigest()
+
+
+def test_other_module_segments_with_the_model(ready, stub):
+    boot.load_module("TransMedSeg", REPOSITORY / "TransMedSeg")
+    ready.ui.startButton.click()
+    assert until(lambda: ready.follow.process.ending is not None)
+    ready.ui.useModelButton.click()
+    other = slicer.util.getModuleLogic("TransMedSeg").getParameterNode()
+    assert other.modelPath == ready.follow.process.runDir / "model.pt"
 
 
 def test_result_names_the_number_of_cases_and_the_gain():

@@ -102,9 +102,8 @@ class TrainResult:
         """Makes the model the one that the other module segments with."""
         path = str(self.runDir / protocol.MODEL_FILE)
         slicer.app.userSettings().setValue(MODEL_SETTING, path)
-        panel = getattr(slicer.modules, "TransMedSegWidget", None)
-        if panel is not None and hasattr(panel, "useModel"):
-            panel.useModel(path)
+        if hasattr(slicer.modules, "transmedseg"):
+            slicer.util.getModuleLogic("TransMedSeg").getParameterNode().modelPath = Path(path)
         self._notice.say(_("The module TransMedSeg now segments with this model."))
 
     def _onExport(self) -> None:
