@@ -127,8 +127,11 @@ def _case_figures(run_dir: Path, case: PreparedCase, title: str) -> list[str]:
     path = next((one for one in candidates if one.name == f"{case.id}.seg.nrrd"), None)
     if path is None:
         return []
-    image = read_volume(Path(case.image))
-    found, truth = read_labels(path)[0], read_labels(Path(case.label))[0]
+    try:
+        image = read_volume(Path(case.image))
+        found, truth = read_labels(path)[0], read_labels(Path(case.label))[0]
+    except InputError as error:  # moved since; the scores stand without their pictures
+        return [f"<p class=note>{html.escape(title)}: no picture. {html.escape(error.message)}</p>"]
     if found.array.shape != image.array.shape or truth.array.shape != image.array.shape:
         return []
     spacing = image.geometry.spacing_mm

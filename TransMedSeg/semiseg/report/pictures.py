@@ -70,14 +70,16 @@ def overlay(image: np.ndarray, found: np.ndarray, truth: np.ndarray | None, aspe
     for labels, color in ((truth, TRUTH), (found, FOUND)):
         if labels is not None and labels.any():
             for value in np.unique(labels[labels > 0]):
+                if (labels == value).all():
+                    continue  # a slice without outline
                 axes.contour(labels == value, levels=[0.5], colors=[color], linewidths=1.2)
     axes.set_axis_off()
     return _png(figure)
 
 
-def write_overlay(path: Path, image: np.ndarray, found: np.ndarray, truth: np.ndarray | None) -> None:
-    """Writes the overlay of one slice as a PNG file."""
-    content = overlay(image, found, truth)
+def write_overlay(path: Path, image: np.ndarray, found: np.ndarray, truth: np.ndarray | None, aspect: float = 1.0) -> None:
+    """Writes the ``overlay`` of one slice as a PNG file."""
+    content = overlay(image, found, truth, aspect)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from ..data.cache import PreparedSet
+from ..inference.postprocess import keep_largest_component
 from ..inference.sliding_window import sliding_window, window_probabilities
 from ..methods.base import AbstractMethod
 
 
 class Validation:
-    """Dice of the deployed network on the validation cases, on the prepared grid.
+    """Dice of the deployed network on the validation cases, on the prepared grid, cleaned as the model file will be used.
 
     Args:
         prepared: The prepared set.
@@ -70,7 +71,10 @@ class Validation:
                 return window_probabilities(network(windows).logits.float())
 
         maps = sliding_window(probabilities, image, self._window, stride, blend="gaussian")
-        return (maps[0] >= 0.5).cpu().numpy().astype(np.uint8) if len(maps) == 1 else maps.argmax(0).cpu().numpy()
+        if len(maps) > 1:
+            return maps.argmax(0).cpu().numpy()
+        # What a model of one structure does when it is used; else the curve would show pieces that nobody gets to see.
+        return keep_largest_component((maps[0] >= 0.5).cpu().numpy().astype(np.uint8))
 
     def _dice(self, labels: np.ndarray, truth: np.ndarray) -> float:
         scores = []
@@ -82,15 +86,16 @@ class Validation:
         return float(np.mean(scores)) if scores else 1.0
 
     def _draw(self, score: float, index: int, labels: np.ndarray, iteration: int) -> None:
-        try:
-            from ..report.pictures import write_overlay
-        except ImportError:  # matplotlib is not everywhere; curves do without
-            return
+        from ..report.pictures import write_overlay
+
         image, truth = self._prepared.arrays(index)
         disagreement = (labels != np.asarray(truth)).sum((1, 2))
         place = int(disagreement.argmax())
         path = self._preview_dir / "preview.png"
-        write_overlay(path, np.asarray(image[place], np.float32), labels[place], np.asarray(truth[place]))
-        self._report(
-            "preview", path=str(path), step=iteration, case=self._prepared.cases[index].id, slice=place, dice=score
-        )
+        case = self._prepared.cases[index]
+        aspect = case.spacing_mm[1] / case.spacing_mm[2]
+        try:
+            write_overlay(path, np.asarray(image[place], np.float32), labels[place], np.asarray(truth[place]), aspect)
+        except ImportError:  # matplotlib is not everywhere; curves do without
+            return
+        self._report("preview", path=str(path), step=iteration, case=case.id, slice=place, dice=score)
