@@ -257,7 +257,7 @@ def test_a_stopped_run_continues_to_the_same_model(tmp_path, cohort):
     assert last_event(broken) == {**last_event(broken), "kind": "stopped", "step": 3}
     assert not (broken / MODEL_FILE).exists() and not (broken / LOCK_FILE).exists() and (broken / STOP_FILE).exists()
     assert run_folder(broken) == ExitCode.FINISHED, "a stop ends one run, not the next"
-    (first, weights), (second, other) = read_model(straight / MODEL_FILE), read_model(broken / MODEL_FILE)
+    weights, other = (read_model(folder / MODEL_FILE)[1] for folder in (straight, broken))
     assert all(torch.equal(weights[key], other[key]) for key in weights)
     assert json.loads((straight / RESULT_FILE).read_text())["scores"] == json.loads((broken / RESULT_FILE).read_text())["scores"]
     kinds = [event["kind"] for event in read_events(broken / EVENTS_FILE)[0]]
