@@ -142,6 +142,7 @@ def test_missing_packages_are_those_of_the_requirements(monkeypatch):
 
 
 def test_page_shows_six_lines_and_a_status(page, monkeypatch):
+    qt.QSettings().remove(EngineProcess.PYTHON_SETTING)  # with a Python of its own the engine brings its packages
     monkeypatch.setattr(SetupPage, "missingRequirements", lambda: ["torch>=2.4"])
     monkeypatch.setattr(EngineSetup, "missingRequirements", lambda: ["torch>=2.4"])
     page.start()
