@@ -94,7 +94,7 @@ def _plan_slices(goal: str, device: torch.device, shape: tuple[int, int, int]) -
 def _even_factor(new: float, old: float) -> float:
     """Rounds to an exact half grid where that is near: box averages of 2 are the cleanest way down."""
     factor = new / old
-    return old * (round(factor) if abs(factor - round(factor)) < 0.3 else factor)
+    return old * (round(factor) if abs(factor - round(factor)) < 0.15 else factor)
 
 
 def _patch(shape: tuple[int, ...], most: tuple[int, int, int]) -> tuple[int, int, int]:
