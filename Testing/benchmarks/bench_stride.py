@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "TransMedSeg"))
 from semiseg.data.files import read_labels, read_volume
 from semiseg.inference.segmenter import Segmenter, SegmentOptions
 from semiseg.metrics.overlap import dice
+from semiseg.training.cpu import prepare_cpu
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("cases", type=Path, nargs="+")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (2)")
     options = parser.parse_args()
+    prepare_cpu()
     torch.set_num_threads(options.threads)
     segmenter = Segmenter(options.model)
     loaded = [(read_volume(path), read_labels(path)[0].array > 0) for path in options.cases]
