@@ -189,15 +189,16 @@ def test_tsa_options_out_of_range_are_refused(options):
 # Copy-paste
 
 
-def test_pseudo_labels_count_by_their_weight(batches):
-    """Without them only the regions with ground truth remain, so the loss falls and is linear in the weight."""
+@pytest.mark.parametrize("term", ("in", "out"))
+def test_pseudo_labels_count_by_their_weight(term, batches):
+    """In both mixtures: without them only the region with ground truth remains, and the loss is linear in the weight."""
     batch = batches.batch(0)
-    totals = [
-        float(make_method("bcp", pseudo_weight=weight).train()(batch, Progress(SELF_TRAIN, 0.5, 0.5, 0))["total"].detach())
+    losses = [
+        float(make_method("bcp", pseudo_weight=weight, mixing=1.0).train()(batch, Progress(SELF_TRAIN, 0.5, 0.5, 0))[term].detach())
         for weight in (0.0, 0.5, 1.0)
     ]
-    assert totals[0] < totals[1] < totals[2]
-    assert totals[1] == pytest.approx((totals[0] + totals[2]) / 2, rel=1e-5)
+    assert losses[0] < losses[1] < losses[2]
+    assert losses[1] == pytest.approx((losses[0] + losses[2]) / 2, rel=1e-5)
 
 
 def test_two_flips_leave_a_symmetric_teacher_as_it_is(batches):
