@@ -22,7 +22,7 @@ from tiny_model import write_tiny_model
 from semiseg import follow, worker
 from semiseg.errors import InputError
 from semiseg.follow import last_result, run_in_worker
-from semiseg.inference.model_file import read_model
+from semiseg.inference.model_file import network_of, read_model
 from semiseg.job_options import options_from
 from semiseg.protocol import EVENTS_FILE, LOCK_FILE, MODEL_FILE, RESULT_FILE, STOP_FILE, ExitCode, Job, ask_to_stop, read_events, read_job, write_job
 from semiseg.worker import run_folder
@@ -255,13 +255,60 @@ def test_a_stopped_run_continues_to_the_same_model(tmp_path, cohort):
     assert run(straight, "train", job) == ExitCode.FINISHED == 0
     assert run(broken, "train", job, stop_at(broken, 3)) == ExitCode.STOPPED == 3
     assert last_event(broken) == {**last_event(broken), "kind": "stopped", "step": 3}
-    assert not (broken / MODEL_FILE).exists() and not (broken / LOCK_FILE).exists() and (broken / STOP_FILE).exists()
+    assert not (broken / RESULT_FILE).exists() and not (broken / LOCK_FILE).exists() and (broken / STOP_FILE).exists()
     assert run_folder(broken) == ExitCode.FINISHED, "a stop ends one run, not the next"
     weights, other = (read_model(folder / MODEL_FILE)[1] for folder in (straight, broken))
     assert all(torch.equal(weights[key], other[key]) for key in weights)
     assert json.loads((straight / RESULT_FILE).read_text())["scores"] == json.loads((broken / RESULT_FILE).read_text())["scores"]
     kinds = [event["kind"] for event in read_events(broken / EVENTS_FILE)[0]]
     assert kinds.count("started") == 2 and kinds.count("finished") == 1
+
+
+def test_a_stopped_run_leaves_a_usable_model(tmp_path, cohort):
+    """Nothing was validated: the weights of the last step."""
+    job = options(cohort)
+    assert run(tmp_path, "train", job, stop_at(tmp_path, 3)) == ExitCode.STOPPED
+    card, weights = read_model(tmp_path / MODEL_FILE)
+    assert card["training"]["stopped"] == "stopped at iteration 3 of 6"
+    assert (card["training"]["iterations"], card["training"]["checkpoint"]) == (3, "last")
+    assert card["training"]["method"] == "bcp" and card["training"]["cases"]["labeled"] == 2
+    network_of(card, weights, tmp_path / MODEL_FILE)
+    (saved,) = [event for event in read_events(tmp_path / EVENTS_FILE)[0] if event["kind"] == "saved" and event["what"] == "model"]
+    assert (saved["step"], saved["dice"]) == (3, None)
+    assert run_folder(tmp_path) == ExitCode.FINISHED
+    assert "stopped" not in read_model(tmp_path / MODEL_FILE)[0]["training"], "the finished model takes its place"
+
+
+def test_a_stop_before_the_first_step_leaves_no_model(tmp_path, cohort):
+    def listen(kind, **values):
+        if kind == "case":  # before training: the stop file of the start is gone
+            ask_to_stop(tmp_path)
+
+    assert run(tmp_path, "train", options(cohort), listen) == ExitCode.STOPPED
+    assert last_event(tmp_path)["step"] == 0 and not (tmp_path / MODEL_FILE).exists()
+
+
+def test_a_stop_keeps_the_best_validation_also_over_a_resume(tmp_path, cohort, monkeypatch):
+    scores = {1: 0.2, 2: 0.6, 3: 0.5, 4: 0.55, 5: 0.4}
+    seen = {}
+
+    def validate(self, method, iteration):
+        seen[iteration] = {key: value.clone() for key, value in method.deployed.state_dict().items()}
+        if scores[iteration] > self.best[0]:
+            self.best = (scores[iteration], iteration)
+
+    monkeypatch.setattr("semiseg.training.validate.Validation.__call__", validate)
+    monkeypatch.setattr("semiseg.training.validate.Validation.is_possible", True)
+    job = options(cohort)
+    job["training"]["validate_every"] = 1
+    write_job(tmp_path, Job("train", job))
+    for stop in (3, 5):
+        assert run_folder(tmp_path, stop_at(tmp_path, stop)) == ExitCode.STOPPED
+        card, weights = read_model(tmp_path / MODEL_FILE)
+        assert all(torch.equal(weights[key], seen[2][key]) for key in weights), "the weights of the best validation, not the last ones"
+        facts = card["training"]
+        assert (facts["iterations"], facts["validation_dice"], facts["checkpoint"]) == (2, 0.6, "best validation so far, Dice 0.600")
+        assert facts["stopped"] == f"stopped at iteration {stop} of 6"
 
 
 def test_a_stop_during_the_baseline_is_obeyed_and_continued(tmp_path, cohort):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from .predict import predict, read_results
 from .prepare import PrepareOptions, prepare
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .train_job import Resolved, TrainJob, as_json, resolve
+from .training.best import BEST_FILE, BestSoFar, write_stopped_model
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
+from .training.memory import peak_host_memory_gb
 from .training.probe import mean_step_seconds
 from .training.validate import Validation
 
@@ -38,7 +41,8 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
     """Prepares, trains, writes the model, and scores the held-out cases.
 
     Returns:
-        What ``result.json`` holds; ``{"stopped_at": iteration}`` when a stop file ended the training early.
+        What ``result.json`` holds; ``{"stopped_at": iteration}`` when a stop file ended the training early. The model is then that of the best
+        validation so far, or of the last step where nothing was validated; its card says so.
 
     Raises:
         InputError: The data, an option, the memory or the disk.
@@ -64,6 +68,29 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
     if world.is_main:
         write_json(run_dir / RESULT_FILE, result)
     wait_for_all()
+    return result
+
+
+def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]:
+    """Only measures how long a step takes here, with the probe that turns minutes into iterations.
+
+    Returns:
+        ``step_s`` and, for a job with minutes, the ``iterations`` they are; device and threads of the measurement.
+    """
+    device = choose_device(job.device, World())
+    if device.type == "cpu":
+        prepare_cpu()
+        if job.threads > 0:
+            torch.set_num_threads(job.threads)
+    resolved = resolve(job, device)
+    prepared = _prepared(resolved, run_dir, report, World())
+    batches = _make_batches(resolved, prepared, device, World())
+    seconds = mean_step_seconds(lambda: _make_method(resolved, prepared), batches, resolved.options, device)
+    minutes = resolved.options.minutes
+    iterations = max(20, int(60 * minutes / seconds)) if minutes > 0 else resolved.options.iterations
+    threads = torch.get_num_threads()
+    result = {"step_s": seconds, "iterations": iterations, "minutes": minutes, "device": str(device), "threads": threads}
+    write_json(run_dir / RESULT_FILE, result)
     return result
 
 
@@ -124,7 +151,12 @@ def _train_one(
 ) -> dict[str, Any]:
     job, options = resolved.job, resolved.options
     method = _make_method(resolved, prepared)
+    make_card = partial(_card, resolved, prepared, method)
     validation = Validation(prepared, options.patch_size, report, run_dir if world.is_main else None)
+    state_path = run_dir / RESUME_FILE
+    best = None
+    if validation.is_possible:
+        best = BestSoFar(validation, run_dir / BEST_FILE if world.is_main else None, make_card, state_path.exists())
     identity = {
         "method": job.method,
         "network": job.network,
@@ -142,19 +174,20 @@ def _train_one(
         device,
         world,
         report,
-        run_dir / RESUME_FILE,
+        state_path,
         identity,
-        validation if validation.is_possible else None,
+        best,
         stop_path.exists,
     )
     started = time.time()
     outcome = fit.run()
     if not outcome.is_complete:
+        if world.is_main and stop_path.parent == run_dir:  # a baseline without its end measures nothing
+            write_stopped_model(run_dir / MODEL_FILE, best, method, make_card, outcome.iteration, options.iterations, report)
         return {"stopped_at": outcome.iteration}
     result = _result(resolved, prepared, method, outcome, time.time() - started)
     if world.is_main:
-        card = _card(resolved, prepared, result, method)
-        write_model(run_dir / MODEL_FILE, card, method.deployed.state_dict())
+        write_model(run_dir / MODEL_FILE, make_card(result), method.deployed.state_dict())
         report("saved", path=str(run_dir / MODEL_FILE), what="model", step=outcome.iteration)
     wait_for_all()
     scored = _score_held_out(prepared, run_dir, device, report, world, stop_path)
@@ -274,26 +307,36 @@ def _make_batches(resolved: Resolved, prepared: PreparedSet, device: torch.devic
     )
 
 
-def _result(
-    resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, outcome: Outcome, seconds: float
-) -> dict[str, Any]:
+def _facts(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod) -> dict[str, Any]:
+    """What is known of a training before it ends."""
     counts = {role: len(prepared.indices(role)) for role in ("labeled", "unlabeled", "validation", "held_out")}
     return {
         "method": resolved.job.method,
         "preset": resolved.job.preset,
         "network": resolved.job.network,
         "parameters": sum(p.numel() for p in method.deployed.parameters()),
-        "iterations": outcome.iteration,
-        "train_s": round(outcome.seconds, 1),
-        "wall_s": round(seconds, 1),
-        "peak_gpu_memory_gb": round(outcome.peak_memory_gb, 2),
+        "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "seed": resolved.job.seed,
-        "checkpoint": "last",
         "cases": counts,
     }
 
 
-def _card(resolved: Resolved, prepared: PreparedSet, result: dict[str, Any], method: AbstractMethod) -> dict[str, Any]:
+def _result(
+    resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, outcome: Outcome, seconds: float
+) -> dict[str, Any]:
+    return {
+        **_facts(resolved, prepared, method),
+        "iterations": outcome.iteration,
+        "train_s": round(outcome.seconds, 1),
+        "wall_s": round(seconds, 1),
+        "peak_gpu_memory_gb": round(outcome.peak_memory_gb, 2),
+        "peak_host_memory_gb": round(peak_host_memory_gb(), 2),
+        "checkpoint": "last",
+    }
+
+
+def _card(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, ending: dict[str, Any]) -> dict[str, Any]:
+    """The model's card; ``ending`` says how its training ended."""
     own = (resolved.job.network, {**resolved.network_options, **_method_network_options(resolved)})
     network, network_options = method.deployed_network or own
     patch = resolved.options.patch_size
@@ -309,7 +352,7 @@ def _card(resolved: Resolved, prepared: PreparedSet, result: dict[str, Any], met
         "labels": list(prepared.labels),
         "preprocessing": prepared.preprocessing.to_json(),
         "patch_size": list(patch[1:] if patch[0] == 1 else patch),
-        "training": {**result, "preset": resolved.job.preset, "semiseg_version": __version__},
+        "training": {**_facts(resolved, prepared, method), **ending, "semiseg_version": __version__},
         "spacing_mm": [list(np.min(spacings, axis=0)), list(np.max(spacings, axis=0))],
         "intended_use": "research only",
     }
