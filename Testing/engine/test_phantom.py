@@ -322,3 +322,23 @@ def test_site_mix_is_kept_exactly(tmp_path):
     mix = {"labeled": {"A": 0.5, "B": 0.5}}
     make_cohort(tmp_path, 4, 0, 0, size="quarter", site_mix=mix)
     assert sorted(facts["site"] for facts in _phantoms_in(tmp_path).values()) == ["A", "A", "B", "B"]
+
+
+# The appendage as a rare structure
+
+
+def test_an_appendage_of_its_own_changes_nothing_but_its_label():
+    plain, apart, removed = (make_phantom(3, "A", "quarter", appendage=value) for value in (None, True, False))
+    np.testing.assert_array_equal(plain.image.array, apart.image.array)
+    np.testing.assert_array_equal(plain.label.array > 0, apart.label.array > 0)
+    share = (apart.label.array == 2).sum() / (apart.label.array > 0).sum()
+    assert 0.005 < share < 0.15 and plain.label.array.max() == 1
+    assert removed.label.array.max() == 1 and (removed.label.array > 0).sum() < (plain.label.array > 0).sum()
+
+
+def test_a_rarer_appendage_is_rarer_in_its_part_alone(tmp_path):
+    make_cohort(tmp_path, 4, 0, 2, size="quarter", appendage={"labeled": 0.25})
+    has = {path.name[:-7]: bool((read_labels(path)[0].array == 2).any()) for path in tmp_path.rglob("labels/*.nii.gz")}
+    assert has == {"labeled001": True, "labeled002": False, "labeled003": False, "labeled004": False, "heldout001": True, "heldout002": True}
+    with pytest.raises(InputError, match="share of phantoms"):
+        make_cohort(tmp_path / "no", 1, 0, 0, size="quarter", appendage={"labeled": 2})

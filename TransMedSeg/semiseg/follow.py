@@ -18,6 +18,81 @@ Report = Callable[..., None]
 _ENDINGS = ("finished", "stopped", "paused", "failed")
 
 
+_LAUNCHER_NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What ``torchrun`` tells its processes. A worker started here is one process of its own, also when its starter is a rank."""
+
+
+class Worker:
+    """A worker process and what it tells.
+
+    Args:
+        run_dir: Holds ``job.json``; the worker's output goes to its ``log.txt``.
+
+    Raises:
+        InputError: Another worker has the folder (E809).
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        owner = read_lock(run_dir)
+        if owner is not None and owner.is_alive:
+            raise InputError(
+                f"The run folder is used by another worker ({owner.host}, process {owner.pid}).",
+                code="E809",
+                path=run_dir,
+                hint="Wait for it, or stop it.",
+            )
+        self.run_dir = run_dir
+        self._events = run_dir / EVENTS_FILE
+        self._offset = self._events.stat().st_size if self._events.exists() else 0
+        self._has_ended = False
+        with open(run_dir / LOG_FILE, "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "semiseg", "run", str(run_dir), "--quiet"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                start_new_session=True,  # the keyboard's interrupt is ours to pass on, as a stop file
+            )
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def news(self, report: Report) -> None:
+        """Reports the events since the last call."""
+        found, self._offset = read_events(self._events, self._offset)
+        for event in found:
+            kind = event.pop("kind")
+            event.pop("time", None)
+            self._has_ended = self._has_ended or kind in _ENDINGS
+            report(kind, **event)
+
+    def wait(self) -> None:
+        self._process.wait()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def ending(self, report: Report) -> ExitCode:
+        """How the process ended, once it has; says what its own events do not."""
+        code = self._process.returncode
+        if code < 0:
+            message = _killed(-code, self.run_dir)
+            report("failed", code="E503", message=message, hint="Run the same folder again to continue from its last saved state.")
+            return ExitCode.CRASHED
+        if not self._has_ended:
+            message = f"The worker ended without a word (exit code {code})."
+            report("failed", code="", message=message, hint=f"{self.run_dir / LOG_FILE} may say why.")
+        return ExitCode(code) if code in set(ExitCode) else ExitCode.CRASHED
+
+
+def _environment() -> dict[str, str]:
+    # An empty entry would put the current folder on the path.
+    python_path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    inherited = {name: value for name, value in os.environ.items() if name not in _LAUNCHER_NAMES and not name.startswith("TORCHELASTIC")}
+    return {**inherited, "PYTHONPATH": python_path}
+
+
 def run_in_worker(run_dir: Path, report: Report) -> ExitCode:
     """Runs a run folder in a worker process; an interrupt from the keyboard asks it to save and stop.
 
@@ -28,39 +103,14 @@ def run_in_worker(run_dir: Path, report: Report) -> ExitCode:
     Raises:
         InputError: Another worker has the folder (E809).
     """
-    owner = read_lock(run_dir)
-    if owner is not None and owner.is_alive:
-        raise InputError(
-            f"The run folder is used by another worker ({owner.host}, process {owner.pid}).",
-            code="E809",
-            path=run_dir,
-            hint="Wait for it, or stop it.",
-        )
-    events = run_dir / EVENTS_FILE
-    offset = events.stat().st_size if events.exists() else 0
-    # An empty entry would put the current folder on the path.
-    python_path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": python_path}
-    with open(run_dir / LOG_FILE, "ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "semiseg", "run", str(run_dir), "--quiet"],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # the keyboard's interrupt is ours to pass on, as a stop file
-        )
-    is_last, has_ended = False, False
+    worker = Worker(run_dir)
+    is_last = False
     while True:
         try:
-            found, offset = read_events(events, offset)
-            for event in found:
-                kind = event.pop("kind")
-                event.pop("time", None)
-                has_ended = has_ended or kind in _ENDINGS
-                report(kind, **event)
+            worker.news(report)
             if is_last:
                 break
-            is_last = worker.poll() is not None
+            is_last = not worker.is_running()
             if not is_last:
                 time.sleep(0.2)
         except KeyboardInterrupt:
@@ -70,14 +120,7 @@ def run_in_worker(run_dir: Path, report: Report) -> ExitCode:
                 worker.wait()
             except KeyboardInterrupt:
                 worker.kill()
-                worker.wait()
-    code = worker.returncode
-    if code < 0:
-        report("failed", code="E503", message=_killed(-code, run_dir), hint="Run the same folder again to continue from its last saved state.")
-        return ExitCode.CRASHED
-    if not has_ended:
-        report("failed", code="", message=f"The worker ended without a word (exit code {code}).", hint=f"{run_dir / LOG_FILE} may say why.")
-    return ExitCode(code) if code in set(ExitCode) else ExitCode.CRASHED
+    return worker.ending(report)
 
 
 def _killed(signal: int, run_dir: Path) -> str:

@@ -137,6 +137,8 @@ class PhantomJob:
         seed: Of the cohort.
         size: Grid of the phantoms, see ``make_cohort``.
         full_field_of_view: The whole chest instead of a crop around the heart.
+        site_mix: Shares of the sites in some of the parts, such as ``{"unlabeled": {"B": 1}}``.
+        appendage: Share of the phantoms of each part that have an appendage, which then is a structure of its own; see ``make_cohort``.
     """
 
     out_dir: str = ""
@@ -146,6 +148,8 @@ class PhantomJob:
     seed: int = 0
     size: str = "half"
     full_field_of_view: bool = False
+    site_mix: dict[str, Any] = field(default_factory=dict)
+    appendage: dict[str, Any] = field(default_factory=dict)
 
 
 def run_phantom(job: PhantomJob, run_dir: Path, report: Report) -> dict[str, Any]:
@@ -161,6 +165,8 @@ def run_phantom(job: PhantomJob, run_dir: Path, report: Report) -> dict[str, Any
         seed=job.seed,
         size=job.size,
         full_field_of_view=job.full_field_of_view,
+        site_mix=job.site_mix,
+        appendage=job.appendage,
         report=report,
     )
     return {"out_dir": str(out_dir)}

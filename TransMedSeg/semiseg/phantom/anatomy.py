@@ -87,6 +87,13 @@ class Heart:
         """Signed distance of what an expert outlines: veins cut short, closed at the mitral plane."""
         return np.maximum(self._union(points, cut=True), half_space(points, self.mitral_point, TO_VENTRICLE))
 
+    def is_appendage(self, points: np.ndarray) -> np.ndarray:
+        """True where a point lies nearer to the appendage than to the body."""
+        if not self.appendage:
+            return np.zeros(points.shape[1:], dtype=bool)
+        body = np.min([lobe.distance(points) for lobe in self.body], axis=0)
+        return np.min([tube.distance(points) for tube in self.appendage], axis=0) < body
+
     def _union(self, points: np.ndarray, cut: bool) -> np.ndarray:
         result = self.body[0].distance(points)
         for lobe in self.body[1:]:

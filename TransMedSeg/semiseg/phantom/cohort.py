@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ is as rare as in practice."""
 COHORT_FILE = "cohort.json"
 _FOLDERS = {"labeled": "labeled", "unlabeled": "unlabeled", "held_out": "heldout"}
 _ATRIUM = Segment(value=1, name="left atrium")
+_APPENDAGE = Segment(value=2, name="left atrial appendage")
 
 
 def make_cohort(
@@ -39,6 +41,7 @@ def make_cohort(
     full_field_of_view: bool = False,
     site_mix: dict[str, dict[str, float]] | None = None,
     keep_answers: bool = False,
+    appendage: dict[str, float] | None = None,
     report: Report = lambda kind, **values: None,
 ) -> Path:
     """Writes ``labeled``, ``unlabeled`` and ``heldout`` with ``images`` and ``labels``, and ``cohort.json`` last.
@@ -57,6 +60,8 @@ def make_cohort(
         site_mix: Shares of the sites in some of the parts; ``SITE_MIX`` for the others.
         keep_answers: Also write the masks of the unlabeled phantoms, to a folder ``answers`` that training ignores: for
             runs with all labels.
+        appendage: Share of the phantoms of each part whose appendage has not been removed, 1 where a part is not named.
+            The appendage is then a structure of its own (value 2): a rare one. None or empty: a part of the atrium.
         report: Receives ``progress`` events.
 
     Returns:
@@ -70,20 +75,25 @@ def make_cohort(
     mix = {**SITE_MIX, **(site_mix or {})}
     counts = {"labeled": num_labeled, "unlabeled": num_unlabeled, "held_out": num_held_out}
     _check(counts, mix, size)
+    _check_shares(appendage or {}, counts)
     plans = list(_plans(counts, mix, seed))
     _make_room(out_dir, {name for name, *_ in plans})
     phantoms = {}
     for done, (name, role, site, one_seed) in enumerate(plans, start=1):
-        phantom = make_phantom(one_seed, site, size, full_field_of_view)
+        has_appendage = _has_appendage(appendage, role, one_seed[-1]) if appendage else None
+        phantom = make_phantom(one_seed, site, size, full_field_of_view, has_appendage)
         if role != "unlabeled" or keep_answers:
             folder = out_dir / ("answers" if role == "unlabeled" else _FOLDERS[role])
-            write_labels(folder / "labels" / f"{name}.nii.gz", phantom.label, [_ATRIUM])
+            segments = [_ATRIUM, _APPENDAGE] if appendage else [_ATRIUM]
+            write_labels(folder / "labels" / f"{name}.nii.gz", phantom.label, segments)
         write_volume(out_dir / _FOLDERS[role] / "images" / f"{name}.nii.gz", phantom.image)
         phantoms[name] = {"role": role, **phantom.facts}
         rate = done / (time.monotonic() - started)
         left = len(plans) - done
         report("progress", what="phantoms", done=done, total=len(plans), rate_per_s=rate, eta_s=left / rate)
     recipe = {"seed": seed, "size": size, "full_field_of_view": full_field_of_view, "site_mix": mix, **counts}
+    if appendage:
+        recipe["appendage"] = appendage
     write_json(out_dir / COHORT_FILE, {"recipe": recipe, "phantoms": phantoms})
     return out_dir / COHORT_FILE
 
@@ -100,6 +110,21 @@ def _check(counts: dict[str, int], mix: dict[str, dict[str, float]], size: str) 
                 f"The site mix of {role!r} does not fit: {shares}.",
                 hint=f"Give shares of the sites {', '.join(SITES)} for {', '.join(counts)}.",
             )
+
+
+def _check_shares(shares: dict[str, float], counts: dict[str, int]) -> None:
+    for role, share in shares.items():
+        if role not in counts or isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise InputError(
+                f"The share of phantoms with an appendage does not fit: {role!r}: {share!r}.",
+                hint=f"Give numbers from 0 to 1 for {', '.join(counts)}.",
+            )
+
+
+def _has_appendage(shares: dict[str, float], role: str, place: int) -> bool:
+    """Spread evenly over the places, the first one with: any beginning of the list has its share."""
+    share = shares.get(role, 1.0)
+    return math.ceil(share * (place + 1) - 1e-9) > math.ceil(share * place - 1e-9)
 
 
 def _plans(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class Phantom(NamedTuple):
 
     Attributes:
         image: uint8 gray values.
-        label: uint8, 1 in the left atrium, on the same grid.
+        label: uint8, 1 in the left atrium, 2 in an appendage of its own, on the same grid.
         facts: What was drawn: site, variants, wall, scar, volume in milliliters.
     """
 
@@ -35,7 +36,11 @@ class Phantom(NamedTuple):
 
 
 def make_phantom(
-    seed: int | tuple[int, ...], site: str = "A", size: str = "full", full_field_of_view: bool = False
+    seed: int | tuple[int, ...],
+    site: str = "A",
+    size: str = "full",
+    full_field_of_view: bool = False,
+    appendage: bool | None = None,
 ) -> Phantom:
     """A late-enhancement scan of a heart and its left-atrium label. The same arguments give the same voxels.
 
@@ -45,6 +50,8 @@ def make_phantom(
         size: A key of ``SPACING_MM``.
         full_field_of_view: The whole chest (360 mm). Otherwise a crop around the label with a margin of 6 to 13 mm and
             all slices, like the published left-atrium crops, which leak the location.
+        appendage: None makes it a part of the atrium. True makes it a structure of its own, label 2. False is a patient
+            whose appendage has been removed.
 
     Raises:
         ValueError: The site or the size is unknown.
@@ -54,10 +61,12 @@ def make_phantom(
     seeds = np.random.SeedSequence(seed).spawn(4)
     shape_rng, frame_rng, pen_rng, scan_rng = (np.random.Generator(np.random.PCG64(child)) for child in seeds)
     heart, bend = draw_heart(shape_rng), Bend(shape_rng)
+    if appendage is False:
+        heart = replace(heart, appendage=())
     spacing_mm = SPACING_MM[size]
     axes_mm = _frame(frame_rng, heart, bend, spacing_mm, full_field_of_view)
     image = _scan(scan_rng, heart, bend, SITES[site], axes_mm, zero_fill=size == "full")
-    label = _outline(pen_rng, heart, bend, axes_mm)
+    label = _outline(pen_rng, heart, bend, axes_mm, apart=appendage is True)
     offset = frame_rng.uniform(-30, 30, 3)  # the table is never where the patient's origin is
     geometry = Geometry.from_parts(image.shape, spacing_mm, tuple(axis[0] for axis in reversed(axes_mm)) + offset)
     facts = {
@@ -65,8 +74,10 @@ def make_phantom(
         "variant": list(heart.variant),
         "wall_mm": round(heart.wall_mm, 2),
         "scar_share": round(heart.scar_share, 2),
-        "volume_ml": round(float(label.sum()) * geometry.voxel_volume_ml, 1),
+        "volume_ml": round(float((label > 0).sum()) * geometry.voxel_volume_ml, 1),
     }
+    if appendage is not None:
+        facts["appendage_ml"] = round(float((label == 2).sum()) * geometry.voxel_volume_ml, 1)
     return Phantom(Volume(image, geometry), Volume(label, geometry), facts)
 
 
@@ -155,14 +166,19 @@ def _near(points: np.ndarray, vein: Vein) -> np.ndarray:
     return np.exp(-np.einsum("i...,i...->...", offset, offset) / (2 * 10.0**2))
 
 
-def _outline(rng: np.random.Generator, heart: Heart, bend: Bend, axes_mm: tuple[np.ndarray, ...]) -> np.ndarray:
+def _outline(
+    rng: np.random.Generator, heart: Heart, bend: Bend, axes_mm: tuple[np.ndarray, ...], apart: bool
+) -> np.ndarray:
     """(slice, row, column) uint8 label. Drawn slice by slice: each slice is off by a fraction of a voxel of its own."""
     points = bend.points(axes_mm)
     shape = (len(axes_mm[0]), 1, 1)
     points[0] += rng.normal(0, 0.35, shape)
     points[1] += rng.normal(0, 0.35, shape)
     distance = heart.label(points) + rng.normal(0, 0.3, shape)
-    return _largest_piece(distance < _LABEL_MARGIN_MM).astype(np.uint8)
+    label = _largest_piece(distance < _LABEL_MARGIN_MM).astype(np.uint8)
+    if apart:
+        label[heart.is_appendage(points) & (label > 0)] = 2
+    return label
 
 
 def _largest_piece(label: np.ndarray) -> np.ndarray:

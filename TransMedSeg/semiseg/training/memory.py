@@ -1,6 +1,8 @@
-"""What to do when GPU memory runs out in training: numbers instead of a traceback."""
+"""Memory of a training: what to do when a GPU's runs out, and the most that the process has held."""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
@@ -35,3 +37,13 @@ def what_would_fit(options: TrainOptions, device: torch.device, iteration: int) 
         hint=("Use " + " or ".join(suggestions) + "." if suggestions else "Use a narrower network or the CPU.")
         + " The run continues from its last saved state.",
     )
+
+
+def peak_host_memory_gb() -> float:
+    """The most main memory this process has held at once, in 10^9 bytes; 0 where the system does not tell (Windows)."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9  # bytes on macOS, KiB elsewhere
