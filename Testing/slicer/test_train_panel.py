@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -255,20 +256,52 @@ def test_pause_and_resume(ready, stub):
     assert list(steps) == list(range(10, saved + 101, 10)), "one curve, without a gap"
 
 
-def test_stop_asks_and_keeps_the_state(ready, stub):
-    process = started(ready, stub)
-    heard(ready, 100)
-    dialogs.answers["confirmYesNoDisplay"] = [False, True]
-    ready.ui.stopButton.click()
-    assert ready.state == PanelState.Running, "the user thought better of it"
-    ready.ui.stopButton.click()
-    assert dialogs.texts()[1].startswith("Stop this training and keep its state (best validation Dice 0.")
+def _stop(ready, answers, process):
+    dialogs.answers["messageBox"] = list(answers)
+    for _answer in answers:
+        ready.ui.stopButton.click()
     assert ready.ui.stopButton.text == "End now"
     assert until(lambda: process.ending is not None)
     assert process.ending.state.name == "Stopped"
-    assert ready.ui.stateLabel.text.startswith("Stopped at iteration ")
+
+
+def test_stop_asks_and_keeps_the_best_model(ready, stub):
+    process = started(ready, stub)
+    heard(ready, 100)
+    dialogs.answers["messageBox"] = [qt.QMessageBox.Cancel]
+    ready.ui.stopButton.click()
+    assert ready.state == PanelState.Running, "the user thought better of it"
+    _stop(ready, [qt.QMessageBox.Yes], process)
+    assert re.fullmatch(r"Keep best model so far \(Dice 0\.[89]\d\)\?", dialogs.texts()[1])
+    step = RunState.lastIteration(process.runDir)
+    kept = f"Stopped at iteration {step}. The model of iteration 50 (validation Dice 0.833) is kept."
+    assert ready.ui.stateLabel.text == kept
+    assert ready.ui.useModelButton.enabled and (process.runDir / "model.pt").exists()
     ready.runs.refresh()
-    assert column(ready, ready.ui.runsTable, 2) == ["Stopped"]
+    assert column(ready, ready.ui.runsTable, 2) == ["Stopped"] and ready.ui.resumeRunButton.toolTip == "Choose a run first"
+    ready.follow.open(process.runDir)
+    assert ready.ui.stateLabel.text == kept and "Resume" in list(ready.notice.buttons)[0]
+
+
+def test_stop_without_keeping_the_model(ready, stub):
+    process = started(ready, stub)
+    heard(ready, 100)
+    _stop(ready, [qt.QMessageBox.No], process)
+    assert ready.ui.stateLabel.text.endswith("No model was kept.")
+    assert not (process.runDir / "model.pt").exists() and not ready.ui.useModelButton.enabled
+    assert (process.runDir / "resume.pt").exists(), "the run can still be resumed"
+
+
+def test_finished_model_outlives_a_stop_of_the_rest(ready, stub):
+    process = started(ready, stub)
+    heard(ready, 100)
+    model = process.runDir / "model.pt"
+    with open(process.runDir / protocol.EVENTS_FILE, "a") as stream:
+        stream.write(json.dumps({"kind": "saved", "what": "model", "path": str(model), "step": 90}) + "\n")
+    dialogs.answers["confirmYesNoDisplay"] = [False]
+    ready.ui.stopButton.click()
+    assert dialogs.texts() == ["The model is finished. Stop the rest of this run?"]
+    assert ready.state == PanelState.Running
 
 
 def test_end_now_ends_a_deaf_engine(ready, stub):

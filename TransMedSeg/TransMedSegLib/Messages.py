@@ -102,7 +102,7 @@ def _inputTexts() -> dict[str, str]:
 
 def _modelTexts() -> dict[str, str]:
     return {
-        "E401": _("This model is not on this computer. Download it on another computer and add it from its file."),
+        "E401": _("This model is not on this computer. Download it on another computer and add it from its file. Link: {link}"),
         "E402": _("The model file is damaged or was changed (its hash does not match). It was not used."),
         "E403": _("This file is not a TransMedSeg model, or it contains code. It was not opened."),
         "E404": _("This model needs TransMedSeg {needed}; you have {found}."),
@@ -161,7 +161,7 @@ def _trainingTexts() -> dict[str, str]:
         "E808": _("The run was interrupted by sleep for {duration} and continues."),
         "E809": _("The run folder is not writable or is used by another computer (lock by {host}, {time}). It can be viewed."),
         "E810": _("This run was made with TransMedSeg {found}; you have {expected}. It can be viewed and used but not resumed."),
-        "E811": _("Validation has fallen since iteration {iteration}; Dice was {dice} then. Stopping would be fine."),
+        "E811": _("Validation has fallen since iteration {iteration}; the model of iteration {iteration} (Dice {dice}) is kept. Stopping would be fine."),
         "E812": _("A run is already using {device}."),
     }
 

@@ -217,6 +217,17 @@ def lastIteration(runDir: Path) -> int:
     return done
 
 
+def savedModel(runDir: Path) -> dict | None:
+    """The event that told of the run's model since it was started last; None where there was none."""
+    events = protocol.read_events(runDir / protocol.EVENTS_FILE)[0]
+    for event in reversed(events):
+        if event["kind"] == "started":
+            return None
+        if event["kind"] == "saved" and event.get("what") == "model" and Path(str(event.get("path"))).parent.name == runDir.name:
+            return event
+    return None
+
+
 def readJson(path: Path) -> dict:
     """A JSON object from a file; empty where there is none."""
     try:

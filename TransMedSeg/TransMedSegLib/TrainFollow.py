@@ -14,9 +14,10 @@ from .EngineProcess import EngineProcess, silenceText
 from .Messages import message
 from .PanelState import PanelState
 from .RunList import RunList, deviceTitle, isOlderVersion
-from .RunState import CLOSED_FILE, Ending, State, durationText, lastIteration, readJson
+from .RunState import CLOSED_FILE, Ending, State, durationText, lastIteration, readJson, savedModel
 from .TrainCases import readCases
 from .TrainJob import trainOptions
+from .TrainStop import TrainStop, stoppedText
 
 
 class TrainFollow:
@@ -29,6 +30,7 @@ class TrainFollow:
     def __init__(self, panel) -> None:
         self._panel = panel
         self.process: EngineProcess | None = None
+        self._stop = TrainStop()
 
     @property
     def isRunning(self) -> bool:
@@ -107,7 +109,7 @@ class TrainFollow:
             text = _("Paused at iteration {iteration}.").format(iteration=lastIteration(runDir))
             self._panel.notice.say(text, "", (self._resumeAction(runDir),))
         elif ending.state == State.Stopped:
-            self._panel.view.say(_("Stopped at iteration {iteration}.").format(iteration=lastIteration(runDir)))
+            self._panel.view.say(self._stop.ended(runDir))
             self._panel.result.show(runDir, {})
         elif ending.state == State.Interrupted:
             self._panel.notice.say(_("The run was interrupted."), "", (self._resumeAction(runDir),))
@@ -144,8 +146,7 @@ class TrainFollow:
             self.process.kill()
             return
         best = self._panel.view.advice.best
-        question = _("Stop this training?") if best is None else _("Stop this training and keep its state (best validation Dice {dice})?")
-        if slicer.util.confirmYesNoDisplay(question.format(dice="" if best is None else f"{best[1]:.3f}")):
+        if self._stop.ask(self.process.runDir, None if best is None else best[1]) and self.process.isRunning:
             self._stopNow()
 
     def _stopNow(self) -> None:
@@ -169,6 +170,8 @@ class TrainFollow:
         self._panel.cases.setRows(readCases(runDir))
         self._panel.result.show(runDir, readJson(runDir / protocol.RESULT_FILE))
         self._panel.setState(self._panel.restingState())
+        if summary.state == State.Stopped:
+            self._panel.view.say(stoppedText(runDir, savedModel(runDir)))
         if isOlderVersion(summary.version):
             self._panel.notice.say(self._olderText(summary.version), "E810")
         elif summary.canResume:

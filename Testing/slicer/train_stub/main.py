@@ -83,6 +83,8 @@ def forever(behavior, job, report):
     step = steps({"pause_s": 0.02}, report, 1_000_000, stopped)
     (RUN_DIR / protocol.RESUME_FILE).write_text(str(step))
     report("saved", path=str(RUN_DIR / protocol.RESUME_FILE), what="state", step=step)
+    (RUN_DIR / protocol.MODEL_FILE).write_bytes(b"model so far")
+    report("saved", path=str(RUN_DIR / protocol.MODEL_FILE), what="model", step=50, dice=0.8333)
     report("stopped", step=step)
     return 3
 
