@@ -1,8 +1,10 @@
 """Volumes, panels and a stub engine for the tests of the segmentation module."""
 
 import json
+import pickle
 import stat
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,27 @@ def install_stub(folder, **plan):
     (folder / "stub.json").write_text(json.dumps(plan))
     qt.QSettings().setValue("TransMedSeg/Python", str(program))
     return program
+
+
+def write_model(path, name="LA-MRI", weights=None, **fields):
+    """A model file as the engine writes it, made without torch; by default without weights."""
+    card = {
+        "format": "semiseg-model",
+        "format_version": 1,
+        "semiseg_version": "0.1.0",
+        "name": name,
+        "network": {"name": "vnet", "in_channels": 1, "num_classes": 2, "options": {}},
+        "labels": [{"value": 1, "name": "left atrium"}],
+        "preprocessing": {"spacing_mm": None},
+        "patch_size": [16, 16, 16],
+        "training": {"method": "transmedseg", "preset": "plus", "cases": {"labeled": 4, "unlabeled": 16}},
+        "spacing_mm": [[0.6, 0.6, 0.6], [2.5, 1.25, 1.25]],
+        **fields,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"weights": weights or {}, "card": json.dumps(card)}, protocol=2))
+    return path
 
 
 def ball(shape, center, radius, spacing=(1.0, 1.0, 1.0)):
@@ -111,9 +134,10 @@ class Panel:
         return self.desk.cases()[-1]
 
     def choose_model(self, folder):
-        path = folder / "model.pt"
-        path.write_bytes(b"a model")
-        self.ui.modelPathLineEdit.currentPath = str(path)
+        """A model that this user trained: its terms are known."""
+        (folder / "job.json").write_text("{}")
+        self.desk.parameters.modelPath = write_model(folder / "model.pt")
+        self.desk.refresh()
 
     def segment_this(self, seconds=20):
         self.ui.segmentButton.click()

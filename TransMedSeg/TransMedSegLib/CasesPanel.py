@@ -12,6 +12,7 @@ from .Autosave import leftovers, restore
 from .FileDrop import FileDrop
 from .Messages import message
 from .Notice import Notice
+from .SampleCase import SampleCase
 
 
 class CasesPanel:
@@ -36,6 +37,8 @@ class CasesPanel:
             "next": _("Open the case that is most useful to label next"),
             "noNext": _("Every case was looked at by a person."),
             "labeled": _("On the list of labeled volumes of TransMedSegTrain"),
+            "sample": _("Make a phantom of a left atrium on this computer and put it on the list. No patient, no download."),
+            "making": _("Making a phantom…"),
         }
         table = self.ui.caseTable
         table.setColumnCount(4)
@@ -49,6 +52,8 @@ class CasesPanel:
         self.ui.addFolderButton.connect("clicked()", self._onAddFolder)
         self.ui.removeButton.connect("clicked()", self._onRemove)
         self.ui.nextButton.connect("clicked()", self.openNext)
+        self._sample = SampleCase(self._onSample, self._onNoSample)
+        self.ui.sampleButton.connect("clicked()", self.trySample)
         self.ui.sceneVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._showButtons())
 
     def refresh(self):
@@ -93,6 +98,9 @@ class CasesPanel:
         isOpen = any(case.status in (CaseTable.TO_DO, CaseTable.PREDICTED) for case in CaseTable.cases())
         ui.nextButton.enabled = isOpen
         ui.nextButton.toolTip = tips["next" if isOpen else "noNext"]
+        reason = self.desk.notReady or (tips["making"] if self._sample.isRunning else "")
+        ui.sampleButton.enabled = not reason
+        ui.sampleButton.toolTip = reason or tips["sample"]
 
     # Adding and removing
 
@@ -135,6 +143,24 @@ class CasesPanel:
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Add a folder"))
         if folder:
             self.add([folder])
+
+    def trySample(self):
+        """Lets the engine make a phantom; it is opened when it is there."""
+        self.notice.say(self._tips["making"])
+        self._sample.start()
+        self._showButtons()
+
+    def _onSample(self, case):
+        self.notice.say(_("'{name}' is a phantom, made by this computer; it shows how things work, not how good a model is.").format(name=case.name))
+        self.desk.open(case)
+
+    def _onNoSample(self, code, text):
+        self.notice.say(text, code)
+        self._showButtons()
+
+    def discard(self):
+        """The panel goes away."""
+        self._sample.discard()
 
     def _onRemove(self):
         for case in self.selected():

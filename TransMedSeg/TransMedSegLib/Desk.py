@@ -25,6 +25,8 @@ class Desk:
         self.notice = notice
         self.parameters = None
         self.sections = []
+        self.notReady = ""
+        """Why the engine cannot run; empty where it can."""
         self._isRefreshing = False
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)

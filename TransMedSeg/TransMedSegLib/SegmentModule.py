@@ -1,5 +1,7 @@
 """The whole panel of the module TransMedSeg: its sections, and what happens when the user comes and goes."""
 
+from slicer.i18n import tr as _
+
 from . import SegmentResult
 from .CasesPanel import CasesPanel
 from .CaseTable import addCase
@@ -56,6 +58,7 @@ class SegmentModule:
             loadOurTerminology()
             self.cases.offerRestore()
         self.setupPage.start()
+        self.segment.models.enter()
         self.correct.enter()
         self.desk.review.follow()
         self.desk.autosave.start()
@@ -81,12 +84,20 @@ class SegmentModule:
         self.desk.autosave.stop()
         self.desk.autosave.forget()
         self.segment.discard()
+        self.segment.models.discard()
+        self.cases.discard()
         self.compare.discard()
         self.export.discard()
         self.setupPage.cleanup()
 
     def _onSetup(self):
-        self.ui.statusLabel.text = self.setupPage.statusText()
+        """The set-up page knows more: the buttons that need the engine are gray until it can run."""
+        page, before = self.setupPage, self.desk.notReady
+        self.ui.statusLabel.text = page.statusText()
+        isReady = page.isReady and not page.isInstalling
+        self.desk.notReady = "" if isReady else _("{status} Press Check… at the top.").format(status=page.statusText())
+        if self.desk.notReady != before:
+            self.desk.refresh()
 
     def _onSetupButton(self):
         self.ui.setupPlace.visible = not self.ui.setupPlace.visible

@@ -1,7 +1,5 @@
 """Section 2 of the panel: the model segments the open case or all that nobody has looked at."""
 
-from pathlib import Path
-
 import qt
 
 import slicer
@@ -10,9 +8,11 @@ from slicer.i18n import tr as _
 from . import InputCheck, SegmentResult
 from .CaseTable import TO_DO, cases
 from .Messages import message
+from .ModelPanel import ModelPanel
 from .Notice import Notice
 from .Plausibility import look
 from .RunState import State
+from .SegmentButtons import SegmentButtons
 from .SegmentRun import DONE, FAILED, Requests, SegmentRun
 from .VolumeExchange import maskOf, readSegmentation, voxelVolumeMl
 
@@ -32,14 +32,8 @@ class SegmentPanel:
         self.isStopping = False
         self._ignored = {}
         self._pieces = None
-        self._tips = {
-            "E301": message("E301"),
-            "model": _("Choose a model first"),
-            "running": _("A segmentation is running"),
-            "none": _("No case is To do"),
-            "one": _("Segment the open case (Ctrl+Return)"),
-            "all": _("Segment {count} cases"),
-        }
+        self.models = ModelPanel(desk, self.notice)
+        self.buttons = SegmentButtons(desk, self.models)
         self.ui.segmentButton.connect("clicked()", self.segmentThis)
         self.ui.segmentAllButton.connect("clicked()", self.segmentAll)
         self.ui.cancelButton.connect("clicked()", self.cancel)
@@ -53,34 +47,18 @@ class SegmentPanel:
     @property
     def model(self):
         """The chosen model file; None where there is none."""
-        path = self.desk.parameters.modelPath if self.desk.parameters is not None else Path()
-        return None if str(path) in ("", ".") else Path(path)
+        return self.models.model
 
     # What can be done now
 
     def whyNot(self, case):
         """Why a case cannot be segmented now; "" where it can."""
-        if case is None:
-            return self._tips["E301"]
-        if self.model is None:
-            return self._tips["model"]
-        if self.isRunning:
-            return self._tips["running"]
-        return ""
+        return self.buttons.whyNot(case, self.isRunning)
 
     def refresh(self):
         """Shows what can be done."""
-        case = self.desk.current
-        reason = self.whyNot(case)
-        self.ui.segmentButton.enabled = not reason
-        self.ui.segmentButton.toolTip = reason or self._tips["one"]
-        toDo = [one for one in cases() if one.status == TO_DO]
-        reason = self.whyNot(toDo[0] if toDo else case) or ("" if toDo else self._tips["none"])
-        self.ui.segmentAllButton.enabled = not reason
-        self.ui.segmentAllButton.toolTip = reason or self._tips["all"].format(count=len(toDo))
-        self.ui.cancelButton.setVisible(self.isRunning)
-        self.ui.cancelButton.enabled = not self.isStopping
-        self.ui.progressBar.setVisible(self.isRunning)
+        self.models.refresh()
+        self.buttons.refresh(self.isRunning, self.isStopping)
 
     # Running
 
@@ -90,7 +68,7 @@ class SegmentPanel:
         if self.whyNot(case):
             return
         ignored = self._ignored.get(case.id, set())
-        problems = InputCheck.check(case.volume, ignored=ignored)
+        problems = InputCheck.check(case.volume, ignored=ignored) + self.models.mismatch(case.volume, ignored)
         if problems:
             self._sayProblem(case, problems[0])
         else:
@@ -108,8 +86,7 @@ class SegmentPanel:
         self.notice.clear()
         self._hidePieces()
         self.discard()
-        if self.model is not None and not self.model.is_file():
-            self.notice.say(message("E405", folder=str(self.model.parent)), "E405")
+        if not self.models.isUsable(lambda: self.start(caseList, blocked)):
             return
         requests = Requests(self._onProgress, self._onOutcome, self._onWarning, self._onSilent, self._onEnded)
         self.run = SegmentRun(self.model, self.desk.parameters.device, requests)
@@ -122,7 +99,6 @@ class SegmentPanel:
             self.run.start(caseList)
         except OSError as error:
             self.notice.say(message("E502", reason=str(error)), "E502")
-        self.ui.modelPathLineEdit.addCurrentPathToHistory()
         self.desk.refresh()
 
     def cancel(self):
@@ -197,6 +173,7 @@ class SegmentPanel:
         actions = {
             "E303": ((_("Apply the transform first"), lambda: self._harden(case)), (_("Ignore it for this run"), again)),
             "E306": ((_("Continue"), again),),
+            "E307": ((_("Continue"), again), (_("Choose another model"), self.models.manage)),
         }.get(problem.code, ())
         self.notice.say(problem.text, problem.code, actions)
 

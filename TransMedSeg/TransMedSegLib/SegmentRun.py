@@ -18,6 +18,7 @@ from slicer.i18n import tr as _
 from . import SegmentResult
 from .Autosave import autosaveFolder
 from .CaseTable import caseOf
+from .CaseTime import CaseClock, remember
 from .Computer import freeDiskGb
 from .EngineProcess import EngineProcess
 from .Messages import message
@@ -90,6 +91,8 @@ class SegmentRun:
     def __init__(self, model, device="auto", requests=Requests(), segment=None):
         self._model, self._device, self._requests = str(model), device, requests
         self._segment = {"uncertainty": True, **(segment or {})}
+        self._isWhole = not segment
+        self._clock = CaseClock()
         self._folder = None
         self._process = None
         self._cancelled = False
@@ -174,6 +177,9 @@ class SegmentRun:
 
     def _onEvents(self, events):
         for event in events:
+            seconds = self._clock.hear(event)
+            if seconds is not None and self._isWhole and event.get("id") in self.outcomes:
+                remember(self._model, self._device, self.outcomes[event["id"]].volume, seconds)
             handler = {"progress": self._onProgress, "case": self._onCase, "warning": self._onWarning}.get(event["kind"])
             if handler:
                 handler(event)

@@ -1,0 +1,57 @@
+"""The buttons of the section Segment: which can be pressed now, and why not; how long it will take."""
+
+from slicer.i18n import tr as _
+
+from . import CaseTime
+from .CaseTable import TO_DO, cases
+from .Messages import message
+
+
+class SegmentButtons:
+    """Shows the state of the section.
+
+    Args:
+        desk: What the sections share.
+        models: The model of the section.
+    """
+
+    def __init__(self, desk, models):
+        self.desk, self.ui, self._models = desk, desk.ui, models
+        self._tips = {
+            "E301": message("E301"),
+            "model": _("Choose a model first"),
+            "running": _("A segmentation is running"),
+            "none": _("No case is To do"),
+            "one": _("Segment the open case (Ctrl+Return)"),
+            "all": _("Segment {count} cases"),
+        }
+
+    def whyNot(self, case, isRunning):
+        """Why a case cannot be segmented now; "" where it can."""
+        if self.desk.notReady:
+            return self.desk.notReady
+        if case is None:
+            return self._tips["E301"]
+        if self._models.model is None:
+            return self._tips["model"]
+        return self._tips["running"] if isRunning else ""
+
+    def refresh(self, isRunning, isStopping):
+        """Shows what can be done."""
+        ui, case = self.ui, self.desk.current
+        reason = self.whyNot(case, isRunning)
+        ui.segmentButton.enabled = not reason
+        ui.segmentButton.toolTip = reason or self._with(self._tips["one"], [case])
+        toDo = [one for one in cases() if one.status == TO_DO]
+        reason = self.whyNot(toDo[0] if toDo else case, isRunning) or ("" if toDo else self._tips["none"])
+        ui.segmentAllButton.enabled = not reason
+        ui.segmentAllButton.toolTip = reason or self._with(self._tips["all"].format(count=len(toDo)), toDo)
+        ui.cancelButton.setVisible(isRunning)
+        ui.cancelButton.enabled = not isStopping
+        ui.progressBar.setVisible(isRunning)
+
+    def _with(self, text, caseList):
+        """A tip and how long it will take."""
+        device = self.desk.parameters.device
+        time = CaseTime.estimateText(self._models.model, device, [case.volume for case in caseList])
+        return f"{text}: {time}" if time else text
