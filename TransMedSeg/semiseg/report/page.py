@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 from pathlib import Path
@@ -15,18 +14,8 @@ from ..data.cache import PreparedCase, PreparedSet
 from ..errors import InputError
 from ..protocol import EVENTS_FILE, JOB_FILE, MODEL_FILE, RESULT_FILE, read_events
 from . import pictures
+from .html import figure, page, table
 from .tables import score_rows
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
-h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;margin:.6rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #e3e3e3;text-align:right}
-td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}
-figure{display:inline-block;margin:.3rem;vertical-align:top}figcaption{font-size:.8rem;color:#555;max-width:22rem}
-img{max-width:100%}.slices img{height:13rem}.curves img{width:29rem}.slices figcaption{max-width:19rem}pre{background:#f5f5f5;padding:.7rem;overflow:auto;font-size:.8rem}
-.found{color:#d55e00;font-weight:600}.truth{color:#0072b2;font-weight:600}.note{color:#555}
-"""
-
 
 def write_report(run_dir: Path) -> Path:
     """Writes ``report.html`` into a run folder; it needs no other file and no network.
@@ -46,7 +35,7 @@ def write_report(run_dir: Path) -> Path:
         f"<h1>{html.escape(str(result.get('method', 'run')))}: {html.escape(_structures(prepared))}</h1>",
         f"<p class=note>{html.escape(_summary(result))} Research use only.</p>",
         "<h2>Scores on the held-out cases</h2>",
-        _table(score_rows(result)),
+        _scores(score_rows(result)),
         "<p class=note>Last checkpoint, on each volume's own grid; nothing was selected on these cases. 95HD and ASD in voxels follow medpy, "
         "as the papers print them; millimeters use each volume's spacing.</p>",
         _case_table(run_dir),
@@ -56,8 +45,7 @@ def write_report(run_dir: Path) -> Path:
         f"<h2>The resolved job</h2><p class=note>Running this <code>{JOB_FILE}</code> again is the recipe to reproduce the model "
         f"<code>{MODEL_FILE}</code>.</p><pre>{html.escape(json.dumps(job, indent=1))}</pre>",
     ]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>semiseg report</title><style>{_STYLE}</style><body>{''.join(parts)}</body></html>"
-    write_text(run_dir / "report.html", page)
+    write_text(run_dir / "report.html", page("semiseg report", parts))
     return run_dir / "report.html"
 
 
@@ -79,12 +67,8 @@ def _summary(result: dict[str, Any]) -> str:
     )
 
 
-def _table(rows: list[list[str]]) -> str:
-    if len(rows) < 2:
-        return "<p>No case was held out, so there is no score.</p>"
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    return f"<table><tr>{head}</tr>{body}</table>"
+def _scores(rows: list[list[str]]) -> str:
+    return table(rows) if len(rows) > 1 else "<p>No case was held out, so there is no score.</p>"
 
 
 def _case_table(run_dir: Path) -> str:
@@ -96,10 +80,10 @@ def _case_table(run_dir: Path) -> str:
 
 def _overlays(run_dir: Path, prepared: PreparedSet | None) -> str:
     """Worst, median and best held-out case, each at the slice of largest disagreement and in the middle of the structure."""
-    table = run_dir / "dice.json"
-    if prepared is None or not table.exists():
+    scores = run_dir / "dice.json"
+    if prepared is None or not scores.exists():
         return ""
-    rows = [row for row in json.loads(table.read_text(encoding="utf-8"))["rows"] if row["values"].get("dice") is not None]
+    rows = [row for row in json.loads(scores.read_text(encoding="utf-8"))["rows"] if row["values"].get("dice") is not None]
     if not rows:
         return ""
     rows.sort(key=lambda row: row["values"]["dice"])
@@ -141,7 +125,7 @@ def _case_figures(run_dir: Path, case: PreparedCase, title: str) -> list[str]:
     figures = []
     for word, place in places.items():
         png = pictures.overlay(image.array[place].astype(np.float32), found.array[place], truth.array[place], spacing[1] / spacing[2])
-        figures.append(_figure(png, f"{title}; slice {place} ({word})"))
+        figures.append(figure(png, f"{title}; slice {place} ({word})"))
     return figures
 
 
@@ -149,7 +133,7 @@ def _curves(events: list[dict[str, Any]]) -> str:
     found = pictures.curves(events)
     if not found:
         return ""
-    return "<h2>Curves</h2><div class=curves>" + "".join(_figure(png, "") for _, png in found) + "</div>"
+    return "<h2>Curves</h2><div class=curves>" + "".join(figure(png, "") for _, png in found) + "</div>"
 
 
 def _cases(prepared: PreparedSet | None) -> str:
@@ -158,9 +142,4 @@ def _cases(prepared: PreparedSet | None) -> str:
     rows = [["case", "use", "why not"]]
     rows += [[case.id, case.role if case.is_used else "refused", f"{case.code} {case.reason}".strip()] for case in prepared.cases]
     notes = "".join(f"<li>{html.escape(message)}</li>" for message in prepared.messages)
-    return f"<h2>Cases</h2><ul>{notes}</ul><details><summary>{len(rows) - 1} cases</summary>{_table(rows)}</details>"
-
-
-def _figure(png: bytes, caption: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+    return f"<h2>Cases</h2><ul>{notes}</ul><details><summary>{len(rows) - 1} cases</summary>{table(rows)}</details>"
