@@ -21,6 +21,7 @@ from semiseg.losses.tsa import ClassMoments, head_weight, pair_table, tsa_loss
 from semiseg.methods.copy_paste import box_mask, copy_paste_loss, mix
 from semiseg.methods.pseudo_label import pseudo_labels
 from semiseg.networks import build_network
+from semiseg.training.cpu import prepare_cpu
 from torch import Tensor
 
 NUM_FEATURES = 16
@@ -141,10 +142,10 @@ def compare_forms(device: str, repeats: int) -> None:
 class SelfTraining:
     """One copy-paste self-training step at half resolution, with or without TSA."""
 
-    def __init__(self, device: str, with_tsa: bool, width: int, patch: tuple[int, int, int], every: int) -> None:
+    def __init__(self, device: str, with_tsa: bool, width: int, patch: tuple[int, int, int], every: int, stem: bool) -> None:
         torch.manual_seed(0)
         self.device, self.patch, self.every, self.number = device, patch, every, 0
-        options = {"width": width, "norm": "instance", "dropout": 0.0}
+        options = {"width": width, "norm": "instance", "dropout": 0.0, "coarse_stem": stem}
         self.student = build_network("vnet", 1, 2, options).to(device, memory_format=torch.channels_last_3d)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=2e-3)
@@ -202,8 +203,8 @@ class SelfTraining:
             self.tsa(logits, *self.inputs[1:]).backward()
 
 
-def compare_steps(device: str, steps: int, width: int, patch: tuple[int, int, int], every: int) -> None:
-    sides = {name: SelfTraining(device, name == "with", width, patch, every) for name in ("without", "with")}
+def compare_steps(device: str, steps: int, width: int, patch: tuple[int, int, int], every: int, stem: bool) -> None:
+    sides = {name: SelfTraining(device, name == "with", width, patch, every, stem) for name in ("without", "with")}
     wall: dict[str, list[float]] = {name: [] for name in sides}
     busy: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(steps + 2):
@@ -213,7 +214,8 @@ def compare_steps(device: str, steps: int, width: int, patch: tuple[int, int, in
             if number >= 2:
                 wall[name].append(elapsed)
                 busy[name].append(time.process_time() - start)
-    print(f"\nV-Net of width {width}, patch {patch}, 2 labeled + 2 unlabeled, {steps} steps each in turns,")
+    stem_name = "with coarse_stem, " if stem else ""
+    print(f"\nV-Net of width {width}, {stem_name}patch {patch}, 2 labeled + 2 unlabeled, {steps} steps each in turns,")
     print(f"statistics every {every} steps\n")
     print("| step | wall, ms | processor time, ms |")
     print("|---|---|---|")
@@ -246,12 +248,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--every", type=int, default=4, help="update the statistics in every n-th step")
     parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--coarse-stem", action="store_true", help="the network of the default plan for a CPU")
     parser.add_argument("--patch", type=int, nargs=3, default=(48, 64, 64), metavar=("SLICE", "ROW", "COLUMN"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    prepare_cpu()
     print(f"torch {torch.__version__}, {arguments.device}, {arguments.threads} threads\n")
     compare_forms(arguments.device, arguments.repeats)
-    compare_steps(arguments.device, arguments.steps, arguments.width, tuple(arguments.patch), arguments.every)
+    compare_steps(arguments.device, arguments.steps, arguments.width, tuple(arguments.patch), arguments.every, arguments.coarse_stem)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def test_the_sign_of_the_shift_turns_its_part_of_the_table_around(batches):
     tables = []
     for sign in (1, -1):
         method = make_method("transmedseg", sign=sign, covariance="none", alpha=1.0, warmup=0.0, **NO_GRAPH)
-        method.train()(batches.batch(0), last_stage(method))
+        method.train()(batches.batch(0), last_stage(method, iteration=0))
         mean_source, mean_target, _, _ = method.tsa._statistics()
         tables.append(mean_target - mean_source)
     assert tables[0].abs().max() > 1e-3
@@ -159,7 +159,7 @@ def test_alpha_rises_linearly_after_the_warm_up(batches):
 def test_both_sources_of_the_unlabeled_statistics_see_unlabeled_voxels_only(batches):
     for statistics in ("same_net", "teacher"):
         method = make_method("transmedseg", statistics=statistics, **NO_GRAPH).train()
-        method(batches.batch(0), last_stage(method))
+        method(batches.batch(0), last_stage(method, iteration=0))
         assert float(method.tsa.source.voxel_count.sum()) > 0 and float(method.tsa.target.voxel_count.sum()) > 0
     total = batches.batch(0).unlabeled.numel()
     assert float(method.tsa.target.voxel_count.sum()) <= total, "the teacher sees the unmixed images"
@@ -169,9 +169,19 @@ def test_only_sure_voxels_enter_the_statistics_when_asked(batches):
     counts = []
     for confident in (0.0, 0.9999):
         method = make_method("transmedseg", confident=confident, **NO_GRAPH).train()
-        method(batches.batch(0), last_stage(method))
+        method(batches.batch(0), last_stage(method, iteration=0))
         counts.append(float(method.tsa.target.voxel_count.sum()))
     assert counts[1] < 0.1 * counts[0]
+
+
+def test_the_statistics_move_in_every_nth_step_alone(batches):
+    for every, expected in ((1, [1, 2, 3, 4, 5]), (4, [1, 1, 1, 1, 2])):
+        method = make_method("transmedseg", statistics_every=every, **NO_GRAPH).train()
+        calls = []
+        for iteration in range(5):
+            method(batches.batch(iteration), last_stage(method, iteration=iteration))
+            calls.append((int(method.tsa.source.num_calls), int(method.tsa.target.num_calls)))
+        assert calls == [(one, one) for one in expected]
 
 
 @pytest.mark.parametrize("options", [{"form": "margin"}, {"form": "exact"}], ids=lambda options: options["form"])
@@ -180,7 +190,7 @@ def test_forms_for_two_classes_say_so(options):
         make_method("transmedseg", num_classes=4, **options)
 
 
-@pytest.mark.parametrize("options", [{"statistics": "both"}, {"covariance": "half"}, {"sign": 0}, {"form": "loose"}])
+@pytest.mark.parametrize("options", [{"statistics": "both"}, {"covariance": "half"}, {"sign": 0}, {"form": "loose"}, {"statistics_every": 0}])
 def test_tsa_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         make_method("transmedseg", **options)

@@ -136,31 +136,40 @@ def tsa_loss(logits_NC: Tensor, labels_N: Tensor, table_CC: Tensor, valid_N: Ten
 class _TwoClassLoss(torch.autograd.Function):
     """Mean of softplus(z_other - z_label + table[label, other]), its gradient worked out on the way.
 
-    Automatic differentiation gives the same numbers with a third more time and twice the memory.
+    Automatic differentiation gives the same numbers with twice the time and memory. On a CPU selections by a mask cost
+    as much as all the arithmetic together, so voxels are left out by a factor of 0.
     """
 
     @staticmethod
     def forward(ctx, logits_N2: Tensor, labels_N: Tensor, table_22: Tensor, valid_N: Tensor | None) -> Tensor:
-        labels_N = labels_N.to(logits_N2.dtype)
-        sign_N = torch.rsub(labels_N, 1, alpha=2)  # 1 - 2 label
-        margin_N = (logits_N2[:, 1] - logits_N2[:, 0]).mul_(sign_N)
-        margin_N.addcmul_(labels_N, table_22[1, 0] - table_22[0, 1]).add_(table_22[0, 1])
-        total = torch.full_like(table_22[0, 0], labels_N.numel())
-        if valid_N is not None:
-            margin_N.masked_fill_(~valid_N.bool(), -1e4)  # its softplus and the slope of that are exactly 0
-            total = valid_N.sum().clamp(min=1).to(total)
-        slope_N = torch.sigmoid(margin_N).div_(total)
-        slope_of_1 = torch.dot(slope_N.flatten(), labels_N.flatten())
-        table_slope_22 = torch.stack([slope_N.sum() - slope_of_1, slope_of_1]).diag().flip(1)
-        ctx.save_for_backward(slope_N.mul_(sign_N), table_slope_22)
+        kind = logits_N2.dtype
+        sign_N = labels_N.to(torch.uint8).to(kind).mul_(-2).add_(1)  # 1 for background, -1 for the structure
+        weight_N = None if valid_N is None else valid_N.bool().view(torch.uint8).to(kind)
+        half, middle = (table_22[1, 0] - table_22[0, 1]) / 2, (table_22[1, 0] + table_22[0, 1]) / 2
+        margin_N = (logits_N2[:, 1] - logits_N2[:, 0]).sub_(half).mul_(sign_N).add_(middle)
+        slope_N = torch.sigmoid(margin_N)
+        # softplus(m) = relu(m) - log(max(sigmoid(m), sigmoid(-m))); a logarithm is cheaper than PyTorch's softplus.
+        loss_N = (slope_N - 0.5).abs_().add_(0.5).log_()
+        loss_N = margin_N.relu_().sub_(loss_N)
+        if weight_N is None:
+            total, loss = loss_N.new_tensor(loss_N.numel()), loss_N.sum()
+            sum_of_slopes = slope_N.sum()
+        else:
+            total, loss = weight_N.sum().clamp(min=1), torch.dot(loss_N.flatten(), weight_N.flatten())
+            sum_of_slopes = torch.dot(slope_N.flatten(), weight_N.flatten())
+            slope_N.mul_(weight_N)
+        slope_N.mul_(sign_N)
+        difference = slope_N.sum()  # of background's slopes minus the structure's
+        rows_2 = torch.stack([sum_of_slopes + difference, sum_of_slopes - difference]) / (2 * total)
+        ctx.save_for_backward(slope_N, rows_2.diag().flip(1), total)
         ctx.layout = torch.empty_like(logits_N2, device="meta")
-        return F.softplus(margin_N).sum() / total
+        return loss / total
 
     @staticmethod
     def backward(ctx, slope: Tensor) -> tuple[Tensor | None, ...]:
-        slope_N, table_slope_22 = ctx.saved_tensors
+        slope_N, table_slope_22, total = ctx.saved_tensors
         slope_N2 = torch.empty_like(ctx.layout, device=slope_N.device)
-        torch.mul(slope_N, slope, out=slope_N2[:, 1])
+        torch.mul(slope_N, slope / total, out=slope_N2[:, 1])
         torch.neg(slope_N2[:, 1], out=slope_N2[:, 0])
         return slope_N2, None, table_slope_22 * slope, None
 

@@ -37,7 +37,8 @@ class TSAOptions:
         warmup: Part of self-training that only collects statistics. Ours: 200 of 15,000 iterations.
         statistics: "same_net": both moments from the student's own forward pass on the mixtures (ours). "teacher": the unlabeled moments from the
             teacher on the unmixed images (the paper).
-        momentum: Of the running moments; about 100 steps. Ours.
+        statistics_every: Steps between two updates of the moments; features move slowly. Ours: 4; 1 takes every step.
+        momentum: Share of the old moments kept in an update. Ours: 0.96 every fourth step, the same horizon of about 100 steps as 0.99 in every step.
         shift: Use the mean shift. TransMedSeg: yes; without it the loss is ISDA's.
         covariance: "full", "diagonal" or "none". TransMedSeg: full.
         sign: 1 shifts towards the unlabeled features; -1 away from them, an ablation.
@@ -52,7 +53,8 @@ class TSAOptions:
     alpha: float = 0.25
     warmup: float = 200 / 15000
     statistics: str = "same_net"
-    momentum: float = 0.99
+    statistics_every: int = 4
+    momentum: float = 0.96
     shift: bool = True
     covariance: str = "full"
     sign: int = 1
@@ -70,6 +72,8 @@ class TSAOptions:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {values}; got {getattr(self, name)!r}")
+        if self.statistics_every < 1:
+            raise ValueError(f"statistics_every must be at least 1; got {self.statistics_every}")
 
 
 class TSATerm(nn.Module):
@@ -97,9 +101,9 @@ class TSATerm(nn.Module):
 
     def forward(
         self, head: nn.Module, logits: Tensor, features: Tensor, labels: Tensor, is_truth: Tensor,
-        target: tuple[Tensor, Tensor, Tensor], fraction: float,
+        target: tuple[Tensor, Tensor, Tensor], progress: Progress,
     ) -> Tensor:  # fmt: skip
-        """The weighted loss of one step; updates the statistics.
+        """The weighted loss of one step; updates the statistics in every ``statistics_every``-th.
 
         Args:
             head: The student's classifier.
@@ -108,7 +112,7 @@ class TSATerm(nn.Module):
             labels: (batch, *space) int64.
             is_truth: (batch, *space) bool, the voxels with ground truth.
             target: Features, labels and validity of unlabeled voxels, same layout.
-            fraction: Done part of self-training.
+            progress: Where the stage is that uses the term.
         """
         options = self.options
         if options.form == "plain":
@@ -117,9 +121,10 @@ class TSATerm(nn.Module):
         if options.form == "margin":
             table = logits.new_tensor([[0.0, options.margins[0]], [options.margins[1], 0.0]])
             return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
-        self.source.update(features, labels, is_truth)
-        self.target.update(*target)
-        alpha = 0.0 if fraction < options.warmup else options.alpha * fraction
+        if progress.iteration % options.statistics_every == 0:
+            self.source.update(features, labels, is_truth)
+            self.target.update(*target)
+        alpha = 0.0 if progress.fraction < options.warmup else options.alpha * progress.fraction
         weight = head_weight(head)
         self._last = weight.detach(), alpha
         mean_source, mean_target, covariance, shrinkage = self._statistics()
@@ -174,7 +179,10 @@ class TransMedSeg(AbstractMethod):
     presets = {
         "plus": PLUS,
         "faithful": Preset(
-            {**FAITHFUL, "statistics": "teacher"}, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment
+            {**FAITHFUL, "statistics": "teacher", "statistics_every": 1, "momentum": 0.99},
+            FAITHFUL_LA.training,
+            FAITHFUL_LA.network,
+            FAITHFUL_LA.augment,
         ),
     }
 
@@ -196,7 +204,7 @@ class TransMedSeg(AbstractMethod):
         if self.options.tsa_weight > 0:
             terms["tsa"] = self.tsa(
                 self.core.student.head, step.output.logits, step.output.features["head_input"], step.labels,
-                step.is_truth, self._target(step), progress.fraction,
+                step.is_truth, self._target(step), progress,
             )  # fmt: skip
         return total_of(terms)
 
