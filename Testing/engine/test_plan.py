@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semiseg.networks import build_network
+from semiseg.training.expectation import lengths
 from semiseg.training.options import TrainOptions
 from semiseg.training.plan import GOALS, make_plan
 
@@ -90,3 +91,13 @@ def test_the_reason_tells_the_user_the_numbers():
 def test_an_unknown_goal_is_refused():
     with pytest.raises(ValueError, match="'quick', 'normal', 'best'"):
         make_plan("fast", CPU, *LEFT_ATRIUM)
+
+
+def test_a_measured_step_tells_the_length_of_every_goal():
+    """Minutes become iterations, iterations become seconds; at least 20 steps are taken."""
+    options = {"quick": TrainOptions(minutes=1.5), "normal": TrainOptions(iterations=3000), "best": TrainOptions(minutes=0.1)}
+    assert lengths(options, 0.5) == {
+        "quick": {"iterations": 180, "train_s": 90.0},
+        "normal": {"iterations": 3000, "train_s": 1500.0},
+        "best": {"iterations": 20, "train_s": 10.0},
+    }

@@ -31,6 +31,7 @@ from semiseg.worker import run_folder
 @pytest.fixture(autouse=True)
 def leave_this_process_as_it_is(monkeypatch):
     monkeypatch.setattr("semiseg.train.prepare_cpu", lambda: None)
+    monkeypatch.setattr("semiseg.measure.prepare_cpu", lambda: None)
     monkeypatch.setattr("semiseg.training.cpu.prepare_cpu", lambda: None)
 
 
@@ -374,6 +375,40 @@ def test_other_options_do_not_continue_a_run(tmp_path, cohort):
     assert (tmp_path / "resume.pt").read_bytes() == state
 
 
+def test_measuring_tells_what_every_goal_takes_and_trains_nothing(tmp_path, cohort):
+    job = options(cohort)
+    del job["training"]
+    assert run(tmp_path, "measure", job) == ExitCode.FINISHED
+    result = last_result(tmp_path)
+    assert not (tmp_path / MODEL_FILE).exists() and not (tmp_path / "resume.pt").exists()
+    assert list(result["goals"]) == ["quick", "normal", "best"] and result["step_s"] > 0
+    for goal, minutes in (("quick", 1.5), ("normal", 12), ("best", 60)):
+        length = result["goals"][goal]
+        assert length["iterations"] == max(20, int(60 * minutes / result["step_s"]))
+        assert length["train_s"] == pytest.approx(60 * minutes, rel=0.1)
+    assert 0 < result["memory_gb"] < 64 and 0 < result["disk_gb"] < 1 and result["disk_free_gb"] > 0
+
+
+def test_a_labeled_case_is_left_out_and_scored(tmp_path):
+    """From the prepared cases of another run, which stay as they are."""
+    data = builders.write_cohort(tmp_path / "data", 3, 1, 1, ending=".nrrd")
+    whole, fold = tmp_path / "whole", tmp_path / "fold"
+    assert run(whole, "prepare", options(data)) == ExitCode.FINISHED
+    job = options(data, prepared=str(whole / "prepared"), leave_out="labeled_01", method="supervised")
+    job["training"]["iterations"] = 2
+    assert run(fold, "train", job) == ExitCode.FINISHED
+    result = last_result(fold)
+    assert result["cases"] == {"labeled": 2, "unlabeled": 1, "validation": 0, "held_out": 1} and result["scored"] == 1
+    assert (fold / "dice.csv").read_text().splitlines()[1].startswith("labeled_01,")
+    assert last_result(whole)["cases"]["labeled"] == 3 and not (fold / "prepared").exists()
+
+
+@pytest.mark.parametrize(("name", "code", "words"), [("unlabeled_00", "", "no labeled case 'unlabeled_00'"), ("labeled_00", "E801", "fewer than 2 labeled")])
+def test_what_cannot_be_left_out_is_refused(name, code, words, tmp_path, cohort):
+    assert run(tmp_path, "train", options(cohort, leave_out=name)) == ExitCode.REFUSED
+    assert last_event(tmp_path)["code"] == code and words in last_event(tmp_path)["message"]
+
+
 def test_looking_at_the_data_trains_nothing(tmp_path, cohort):
     assert run(tmp_path, "prepare", options(cohort)) == ExitCode.FINISHED
     result = json.loads((tmp_path / RESULT_FILE).read_text())
@@ -389,7 +424,7 @@ def test_a_defect_of_ours_leaves_a_traceback_and_a_last_event(error, tmp_path, c
     def broken(*_, **__):
         raise error
 
-    monkeypatch.setattr("semiseg.train.prepare", broken)
+    monkeypatch.setattr("semiseg.train_parts.prepare", broken)
     assert run(tmp_path, "train", options(cohort)) == ExitCode.CRASHED == 1
     failed = last_event(tmp_path)
     assert failed["kind"] == "failed" and failed["code"] == "E502" and type(error).__name__ in failed["message"]

@@ -27,7 +27,7 @@ MODEL_FILE = "model.pt"
 RESUME_FILE = "resume.pt"
 RESULT_FILE = "result.json"
 
-VERBS = ("prepare", "train", "predict", "evaluate", "phantom", "report", "export-seg", "study")
+VERBS = ("prepare", "measure", "train", "predict", "evaluate", "phantom", "report", "export-seg", "study")
 
 HEARTBEAT_SECONDS = 5.0
 """How often a running worker renews its lock; a lock older than 12 times this belongs to nobody."""

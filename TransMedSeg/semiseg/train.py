@@ -14,19 +14,17 @@ import torch
 
 from . import __version__
 from .data.atomic import write_json
-from .data.batches import CaseStore, TwoStreamBatches
 from .data.cache import PreparedSet
 from .distributed import World, any_rank, choose_device, wait_for_all
-from .errors import InputError
 from .evaluate import Pair, evaluate
 from .inference.model_file import write_model
 from .inference.segmenter import SegmentOptions
 from .methods import load_method
-from .methods.base import AbstractMethod, Task
+from .methods.base import AbstractMethod
 from .predict import predict, read_results
-from .prepare import PrepareOptions, prepare
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .train_job import Resolved, TrainJob, as_json, resolve
+from .train_parts import make_batches, make_method, prepared_for, task_of
 from .training.best import BEST_FILE, BestSoFar, write_stopped_model
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
@@ -53,7 +51,7 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
         if job.threads > 0:
             torch.set_num_threads(job.threads)
     resolved = resolve(job, device)
-    prepared = _prepared(resolved, run_dir, report, world)
+    prepared = prepared_for(resolved, run_dir, report, world)
     resolved = _with_length(resolved, prepared, device, report, world)
     if world.is_main:
         write_job(run_dir, Job("train", asdict(resolved.job)))
@@ -71,61 +69,7 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
     return result
 
 
-def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]:
-    """Only measures how long a step takes here, with the probe that turns minutes into iterations.
 
-    Returns:
-        ``step_s`` and, for a job with minutes, the ``iterations`` they are; device and threads of the measurement.
-    """
-    device = choose_device(job.device, World())
-    if device.type == "cpu":
-        prepare_cpu()
-        if job.threads > 0:
-            torch.set_num_threads(job.threads)
-    resolved = resolve(job, device)
-    prepared = _prepared(resolved, run_dir, report, World())
-    batches = _make_batches(resolved, prepared, device, World())
-    seconds = mean_step_seconds(lambda: _make_method(resolved, prepared), batches, resolved.options, device)
-    minutes = resolved.options.minutes
-    iterations = max(20, int(60 * minutes / seconds)) if minutes > 0 else resolved.options.iterations
-    threads = torch.get_num_threads()
-    result = {"step_s": seconds, "iterations": iterations, "minutes": minutes, "device": str(device), "threads": threads}
-    write_json(run_dir / RESULT_FILE, result)
-    return result
-
-
-def check_data(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]:
-    """Only looks at the data: prepares the cases and says of every one whether it will be used, and why not."""
-    resolved = resolve(job, choose_device(job.device, World()))
-    prepared = _prepared(resolved, run_dir, report, World())
-    result = {
-        "cases": {role: len(prepared.indices(role)) for role in ("labeled", "unlabeled", "validation", "held_out")},
-        "refused": [{"id": case.id, "code": case.code, "reason": case.reason} for case in prepared.refused],
-    }
-    write_json(run_dir / RESULT_FILE, result)
-    return result
-
-
-def _prepared(resolved: Resolved, run_dir: Path, report: Report, world: World) -> PreparedSet:
-    job = resolved.job
-    if job.prepared:
-        return PreparedSet.load(Path(job.prepared))
-    folder = run_dir / "prepared"
-    if world.is_main:
-        options = PrepareOptions(
-            labeled=tuple(map(Path, job.labeled)),
-            unlabeled=tuple(map(Path, job.unlabeled)),
-            held_out=tuple(map(Path, job.held_out)),
-            num_labeled=job.num_labeled,
-            num_validation=job.num_validation,
-            labels=tuple(job.labels),
-            preprocessing=resolved.preprocessing,
-            assumed_spacing_mm=None if job.assumed_spacing_mm is None else tuple(job.assumed_spacing_mm),
-            seed=job.seed,
-        )
-        prepare(options, folder, report)
-    wait_for_all()
-    return PreparedSet.load(folder)
 
 
 def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device, report: Report, world: World) -> Resolved:
@@ -134,7 +78,7 @@ def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device
     if options.minutes <= 0:
         return resolved
     seconds = mean_step_seconds(
-        lambda: _make_method(resolved, prepared), _make_batches(resolved, prepared, device, World()), options, device
+        lambda: make_method(resolved, prepared), make_batches(resolved, prepared, device, World()), options, device
     )
     iterations = max(20, int(60 * options.minutes / seconds))
     if world.size > 1:
@@ -150,7 +94,7 @@ def _train_one(
     resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World, stop_path: Path
 ) -> dict[str, Any]:
     job, options = resolved.job, resolved.options
-    method = _make_method(resolved, prepared)
+    method = make_method(resolved, prepared)
     make_card = partial(_card, resolved, prepared, method)
     validation = Validation(prepared, options.patch_size, report, run_dir if world.is_main else None)
     state_path = run_dir / RESUME_FILE
@@ -169,7 +113,7 @@ def _train_one(
     }
     fit = Fit(
         method,
-        _make_batches(resolved, prepared, device, world),
+        make_batches(resolved, prepared, device, world),
         options,
         device,
         world,
@@ -250,61 +194,16 @@ def _baseline_job(resolved: Resolved, prepared: PreparedSet, device: torch.devic
 
 def _equal_budget(resolved: Resolved, prepared: PreparedSet, device: torch.device) -> float:
     """Supervised iterations that take as long as one of the method's."""
-    batches = _make_batches(resolved, prepared, device, World())
-    method_s = mean_step_seconds(lambda: _make_method(resolved, prepared), batches, resolved.options, device)
+    batches = make_batches(resolved, prepared, device, World())
+    method_s = mean_step_seconds(lambda: make_method(resolved, prepared), batches, resolved.options, device)
     plain = load_method("supervised")
-    task = _task(resolved, prepared)
+    task = task_of(resolved, prepared)
     plain_s = mean_step_seconds(lambda: plain(task, plain.Options()), batches, resolved.options, device)
     return method_s / plain_s
 
 
-def _task(resolved: Resolved, prepared: PreparedSet) -> Task:
-    return Task(
-        prepared.num_classes, resolved.job.network, resolved.network_options, two_dimensional=resolved.options.patch_size[0] == 1
-    )
 
 
-def _make_method(resolved: Resolved, prepared: PreparedSet) -> AbstractMethod:
-    torch.manual_seed(resolved.job.seed)
-    method = load_method(resolved.job.method)(_task(resolved, prepared), resolved.method_options)
-    _check_patch(resolved, method)
-    return method
-
-
-def _check_patch(resolved: Resolved, method: AbstractMethod) -> None:
-    patch, network = resolved.options.patch_size, method.deployed
-    sides = patch[1:] if patch[0] == 1 else patch
-    if len(sides) != network.spatial_dims:
-        raise InputError(
-            f"The network {resolved.job.network} works on {network.spatial_dims} axes; the patch {patch} has {len(sides)}.",
-            hint="A patch of slices has 1 as its first side.",
-        )
-    if any(side % network.downscale for side in sides):
-        raise InputError(
-            f"The sides of the patch {patch} must divide by {network.downscale}, because the network halves them so often.",
-            hint="Change training.patch_size, or the depth of the network.",
-        )
-
-
-def _make_batches(resolved: Resolved, prepared: PreparedSet, device: torch.device, world: World) -> TwoStreamBatches:
-    options = resolved.options
-    needs = load_method(resolved.job.method).needs_unlabeled
-    labeled = prepared.indices("labeled")
-    # Labeled images without their masks are unlabeled images too; they join when there are no others to learn from.
-    unlabeled = prepared.indices("unlabeled") if needs else []
-    store = CaseStore(prepared, labeled + unlabeled, device, int(options.memory_gb * 1e9))
-    return TwoStreamBatches(
-        store,
-        labeled,
-        unlabeled,
-        options.patch_size,
-        options.batch_labeled,
-        options.batch_unlabeled,
-        resolved.augment,
-        resolved.job.seed,
-        world.rank,
-        world.size,
-    )
 
 
 def _facts(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod) -> dict[str, Any]:

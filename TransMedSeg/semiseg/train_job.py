@@ -49,6 +49,7 @@ class TrainJob:
         augment: Fields of ``AugmentOptions``.
         prepared: A prepared folder to use instead of preparing ``labeled`` and the others.
         threads: CPU threads; 0 takes all.
+        leave_out: Name of a labeled case whose patient is held out: for an estimate where each patient is left out once.
     """
 
     labeled: list[str] = field(default_factory=list)

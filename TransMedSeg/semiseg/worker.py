@@ -145,9 +145,15 @@ def _call(job: Job, run_dir: Path, report: Report, world: World) -> dict[str, An
 
         return train(options_from(TrainJob, job.options, "the verb train"), run_dir, report, world)
     if job.verb == "prepare":
-        from .train import TrainJob, check_data
+        from .measure import check_data
+        from .train_job import TrainJob
 
         return check_data(options_from(TrainJob, job.options, "the verb prepare"), run_dir, report)
+    if job.verb == "measure":
+        from .measure import measure_step
+        from .train_job import TrainJob
+
+        return measure_step(options_from(TrainJob, job.options, "the verb measure"), run_dir, report)
     if job.verb == "predict":
         from .jobs import PredictJob, run_predict
 

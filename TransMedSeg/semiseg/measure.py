@@ -1,0 +1,61 @@
+"""Looking before training: which cases will be used, and what a training will take of this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .data.atomic import write_json
+from .distributed import World, choose_device
+from .protocol import RESULT_FILE
+from .train_job import TrainJob, resolve
+from .train_parts import make_batches, make_method, prepared_for
+from .training.cpu import prepare_cpu
+from .training.expectation import demands, lengths
+from .training.plan import GOALS
+from .training.probe import mean_step_seconds
+
+Report = Callable[..., None]
+
+
+def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]:
+    """Only measures how long a step takes here, with the probe that turns minutes into iterations.
+
+    Returns:
+        ``step_s`` and, for a job with minutes, the ``iterations`` they are; device and threads of the measurement; ``goals`` with the length of
+        each; memory and disk, needed and free.
+    """
+    device = choose_device(job.device, World())
+    if device.type == "cpu":
+        prepare_cpu()
+        if job.threads > 0:
+            torch.set_num_threads(job.threads)
+    resolved = resolve(job, device)
+    prepared = prepared_for(resolved, run_dir, report, World())
+    batches = make_batches(resolved, prepared, device, World())
+    seconds = mean_step_seconds(lambda: make_method(resolved, prepared), batches, resolved.options, device)
+    minutes = resolved.options.minutes
+    iterations = max(20, int(60 * minutes / seconds)) if minutes > 0 else resolved.options.iterations
+    threads = torch.get_num_threads()
+    result = {"step_s": seconds, "iterations": iterations, "minutes": minutes, "device": str(device), "threads": threads}
+    jobs = {goal: replace(job, goal=goal, prepared=str(prepared.folder)) for goal in GOALS}
+    result["goals"] = lengths({goal: resolve(one, device).options for goal, one in jobs.items()}, seconds)
+    result.update(demands(make_method(resolved, prepared), prepared, device, run_dir))
+    write_json(run_dir / RESULT_FILE, result)
+    return result
+
+
+def check_data(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]:
+    """Only looks at the data: prepares the cases and says of every one whether it will be used, and why not."""
+    resolved = resolve(job, choose_device(job.device, World()))
+    prepared = prepared_for(resolved, run_dir, report, World())
+    result = {
+        "cases": {role: len(prepared.indices(role)) for role in ("labeled", "unlabeled", "validation", "held_out")},
+        "refused": [{"id": case.id, "code": case.code, "reason": case.reason} for case in prepared.refused],
+    }
+    write_json(run_dir / RESULT_FILE, result)
+    return result
