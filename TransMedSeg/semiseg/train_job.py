@@ -74,6 +74,7 @@ class TrainJob:
     augment: dict[str, Any] = field(default_factory=dict)
     prepared: str = ""
     threads: int = 0
+    leave_out: str = ""
 
     def __post_init__(self) -> None:
         choices = {"method": METHODS, "network": CHOOSABLE, "goal": GOALS}
