@@ -32,7 +32,7 @@ def main(url, target):
         with stream:
             while True:
                 try:
-                    chunk = answer.read(_CHUNK)
+                    chunk = answer.read1(_CHUNK)  # what is there, so that a slow line shows progress too
                 except (OSError, http.client.HTTPException) as error:
                     return _failed(error, "network")
                 if not chunk:
