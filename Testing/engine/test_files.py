@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from semiseg.data import atomic
-from semiseg.data.files import H5_SPACING_MM, read_labels, read_volume, write_h5, write_labels, write_volume
+from semiseg.data.array_files import H5_SPACING_MM
+from semiseg.data.files import read_labels, read_volume, write_h5, write_labels, write_volume
 from semiseg.data.geometry import Geometry
 from semiseg.data.nifti import read_nifti, write_nifti
 from semiseg.data.nrrd import read_nrrd, write_nrrd

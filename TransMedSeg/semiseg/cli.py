@@ -95,10 +95,10 @@ def _verb(verbs: Any, name: str, call: Any, text: str) -> argparse.ArgumentParse
 
 def _train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, help="folder for the run; a stopped run in it continues")
-    parser.add_argument("--labeled", type=Path, nargs="+", default=[], help="images with masks: files or folders; one folder may hold everything")
+    parser.add_argument("--labeled", type=Path, nargs="+", default=[], help="images with masks: files or folders; one folder may hold everything, such as a public data set (docs/datasets.md)")
     parser.add_argument("--unlabeled", type=Path, nargs="+", default=[], help="images without masks")
     parser.add_argument("--held-out", type=Path, nargs="+", default=[], help="images with masks for the final score")
-    parser.add_argument("--num-labeled", type=int, help="use only the first N masks")
+    parser.add_argument("--num-labeled", type=int, help="use only the first N masks (of ACDC: patients)")
     parser.add_argument("--method", default="transmedseg", help="default: transmedseg")
     parser.add_argument("--goal", default="normal", help="quick, normal (default) or best")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")

@@ -15,6 +15,7 @@ from .data.files import read_labels
 from .data.geometry import Geometry
 from .data.naming import ending, safe_id, understand
 from .data.orientation import place_on_grid
+from .data.slices import first_slices
 from .data.volume import Volume
 from .errors import InputError
 from .metrics.table import Table
@@ -126,9 +127,9 @@ def pair_folders(predictions: Path, references: Path) -> tuple[list[Pair], list[
 def _masks_by_case(folder: Path) -> dict[tuple[str, ...], Path]:
     if not folder.exists():
         raise InputError("There is no file or folder of this name.", code="E311", path=folder, hint="Check the path.")
-    files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [folder] if folder.is_file() else _files_below(folder)
     masks: dict[tuple[str, ...], Path] = {}
-    order = [".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5"]
+    order = [".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5", ".npz", ".npy"]
     base = folder.parent if folder.is_file() else folder
     for path in files:
         kind = ending(path)
@@ -143,9 +144,18 @@ def _masks_by_case(folder: Path) -> dict[tuple[str, ...], Path]:
     return masks
 
 
+def _files_below(folder: Path) -> list[Path]:
+    """Every file, in a stable order; of a stack of slice files the first stands for all."""
+    by_folder: dict[Path, list[str]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        by_folder.setdefault(path.parent, []).append(path.name)
+    return [parent / name for parent, names in by_folder.items() for name in first_slices(names)]
+
+
 def _score(pair: Pair, labels: Sequence[dict[str, Any]], table: Table, report: Report, resample: bool) -> None:
-    reference, reference_names = read_labels(pair.reference, pair.case)
     prediction, prediction_names = read_labels(pair.prediction, pair.case)
+    # A reference that states no spacing was segmented on an assumed one: the prediction's file says which.
+    reference, reference_names = read_labels(pair.reference, pair.case, prediction.geometry.spacing_mm)
     prediction = _on_grid(prediction, reference.geometry, pair, report, resample)
     wanted = _structures(labels, reference, reference_names, prediction_names)
     true = _places(reference.array, wanted, reference_names, pair, is_reference=True)

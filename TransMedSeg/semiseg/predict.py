@@ -220,7 +220,8 @@ def _segmented(run: _Run, case: Case, clock: _Clock) -> CaseResult:
 
     if run.should_stop():
         raise _Stopped
-    found = run.segmenter.segment(read_volume(case.image, case.id), run.options, progress, case.id)
+    spacing = run.segmenter.assumed_spacing_mm
+    found = run.segmenter.segment(read_volume(case.image, case.id, spacing), run.options, progress, case.id)
     files = _write(run, case.id, found)
     return CaseResult(
         case.id,

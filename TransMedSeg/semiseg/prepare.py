@@ -17,7 +17,8 @@ from .data.cases import Case, CaseList, find_cases
 from .data.checks import check_volume, mask_channels, mask_on_image
 from .data.differences import difference, intensity_quantiles
 from .data.duplicates import content_hash, find_duplicates, thumbnail
-from .data.files import H5_SPACING_MM, read_labels, read_volume
+from .data.array_files import H5_SPACING_MM
+from .data.files import read_labels, read_volume
 from .data.naming import ending
 from .data.preprocess import Preprocessing
 from .data.split import Split, split_cases

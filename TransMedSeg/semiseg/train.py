@@ -250,6 +250,7 @@ def _card(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, end
         },
         "labels": list(prepared.labels),
         "preprocessing": prepared.preprocessing.to_json(),
+        "assumed_spacing_mm": resolved.job.assumed_spacing_mm,
         "patch_size": list(patch[1:] if patch[0] == 1 else patch),
         "training": {**_facts(resolved, prepared, method), **ending, "semiseg_version": __version__},
         "spacing_mm": [list(np.min(spacings, axis=0)), list(np.max(spacings, axis=0))],

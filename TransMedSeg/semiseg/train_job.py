@@ -11,9 +11,11 @@ import torch
 
 from .data.augment import AugmentOptions
 from .data.cache import PreparedSet
+from .data.case_list import CaseList, Layout, structures
 from .data.cases import find_cases
 from .data.files import read_volume
 from .data.preprocess import Preprocessing
+from .data.window import window_under_masks
 from .errors import InputError
 from .job_options import options_from
 from .methods import METHODS, load_method
@@ -32,17 +34,17 @@ class TrainJob:
         held_out: Files and folders with images and masks for the final score.
         num_labeled: Only the first so many labeled cases keep their masks; the rest is used without.
         num_validation: Labeled patients set aside to watch the training.
-        labels: ``{"value", "name"}`` of each structure.
+        labels: ``{"value", "name"}`` of each structure. Empty takes those of the recognized layout, else the left atrium.
         method: A name of ``METHODS``.
         preset: "plus" (our defaults), "faithful" (the authors' code) or another of the method's presets.
         goal: "quick", "normal" or "best"; fills in what the fields below leave open.
         minutes: Length of the training on a CPU, where the goal's is not wanted; 0 keeps the goal's.
-        network: A name of ``CHOOSABLE`` networks.
+        network: A name of ``CHOOSABLE`` networks; empty takes what suits the recognized layout, else "vnet".
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: Of everything random.
         baseline: Also train on the labels alone with the same budget, to measure the gain.
         assumed_spacing_mm: (slice, row, column) for files that state none.
-        preprocessing: Fields of ``Preprocessing``.
+        preprocessing: Fields of ``Preprocessing``; what is left open comes from the recognized layout.
         network_options: Options of the network.
         method_options: Fields of the method's ``Options``.
         training: Fields of ``TrainOptions``.
@@ -57,12 +59,12 @@ class TrainJob:
     held_out: list[str] = field(default_factory=list)
     num_labeled: int | None = None
     num_validation: int = 0
-    labels: list[dict[str, Any]] = field(default_factory=lambda: [{"value": 1, "name": "left atrium"}])
+    labels: list[dict[str, Any]] = field(default_factory=list)
     method: str = "transmedseg"
     preset: str = "plus"
     goal: str = "normal"
     minutes: float = 0.0
-    network: str = "vnet"
+    network: str = ""
     device: str = "auto"
     seed: int = 0
     baseline: bool = False
@@ -77,7 +79,9 @@ class TrainJob:
     leave_out: str = ""
 
     def __post_init__(self) -> None:
-        choices = {"method": METHODS, "network": CHOOSABLE, "goal": GOALS}
+        choices = {"method": METHODS, "goal": GOALS}
+        if self.network:
+            choices["network"] = CHOOSABLE
         if self.method in METHODS:
             choices["preset"] = load_method(self.method).presets
         for name, allowed in choices.items():
@@ -101,11 +105,15 @@ class Resolved:
 
 def resolve(job: TrainJob, device: torch.device) -> Resolved:
     """Fills in every default: what the job says, else the method's preset, else the plan for its goal, else the default."""
+    needs_plan = "patch_size" not in job.training
+    found = None if _is_resolved(job) or not job.labeled else _found(job)
+    states_spacing = "spacing_mm" in job.preprocessing
+    job = _with_layout(job, found)
     method = load_method(job.method)
     preset = method.presets[job.preset]
     plan = None
-    if "patch_size" not in job.training:  # a resolved job needs no plan
-        shape, spacing = _typical_grid(job)
+    if needs_plan:
+        shape, spacing = _typical_grid(job, found)
         plan = make_plan(job.goal, device, shape, spacing, NETWORKS[job.network].spatial_dims)
     network_type = NETWORKS[job.network].options
     known = {entry.name for entry in fields(network_type)}
@@ -120,8 +128,8 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
         training.pop("minutes", None)  # a stated number of steps beats a planned length
     training.update(job.training)
     preprocessing = dict(job.preprocessing)
-    if plan is not None and plan.spacing_mm is not None:
-        preprocessing.setdefault("spacing_mm", plan.spacing_mm)
+    if plan is not None and plan.spacing_mm is not None and not states_spacing:
+        preprocessing["spacing_mm"] = plan.spacing_mm  # never finer than the layout's: that grid is what was planned from
     try:
         options = options_from(TrainOptions, training, "the training")
         augment = options_from(AugmentOptions, {**preset.augment, **job.augment}, "the augmentation")
@@ -140,17 +148,49 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
     return Resolved(full, options, augment, prepared_as, method_options, network_options)
 
 
-def _typical_grid(job: TrainJob) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Median shape and spacing of up to four labeled cases."""
+def _is_resolved(job: TrainJob) -> bool:
+    """A resolved job needs neither a plan nor a look at the files."""
+    complete = all(entry.name in job.preprocessing for entry in fields(Preprocessing))
+    return complete and bool(job.labels and job.network) and "patch_size" in job.training
+
+
+def _found(job: TrainJob) -> CaseList:
+    return find_cases([Path(p) for p in job.labeled], [Path(p) for p in job.unlabeled], [Path(p) for p in job.held_out], job.num_labeled)
+
+
+def _with_layout(job: TrainJob, found: CaseList | None) -> TrainJob:
+    """What the job leaves open about the data, from the layout that was recognized; else the defaults."""
+    layout = found.layout if found is not None and found.layout is not None else Layout("", "")
+    labels = job.labels or list(layout.labels) or _prepared_labels(job) or list(structures("left atrium"))
+    spacing = job.assumed_spacing_mm if job.assumed_spacing_mm is not None else layout.assumed_spacing_mm
+    preprocessing = {**layout.preprocessing, **job.preprocessing}
+    if layout.window_from_labels and "intensity" not in job.preprocessing:
+        preprocessing.update(intensity="window", window=list(window_under_masks(found.labeled)))
+    return replace(
+        job,
+        labels=labels,
+        network=job.network or layout.network or "vnet",
+        assumed_spacing_mm=None if spacing is None else list(spacing),
+        preprocessing=preprocessing,
+    )
+
+
+def _prepared_labels(job: TrainJob) -> list[dict[str, Any]]:
+    return list(PreparedSet.load(Path(job.prepared)).labels) if job.prepared else []
+
+
+def _typical_grid(job: TrainJob, found: CaseList | None) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Median shape and spacing of up to four labeled cases, on the grid the job or its layout wants."""
+    grids: list[tuple[tuple[int, int, int], tuple[float, float, float]]] = []
     if job.prepared:
         prepared = PreparedSet.load(Path(job.prepared))
-        grids = [(prepared.shape(i), prepared.cases[i].spacing_mm) for i in prepared.indices("labeled")[:4]]
-    else:
-        found = find_cases([Path(p) for p in job.labeled], [Path(p) for p in job.unlabeled], [Path(p) for p in job.held_out], job.num_labeled)
-        grids = []
+        grids += [(prepared.shape(i), prepared.cases[i].spacing_mm) for i in prepared.indices("labeled")[:4]]
+    elif found is not None:
+        wanted = Preprocessing.from_json({**Preprocessing().to_json(), **job.preprocessing})
+        assumed = None if job.assumed_spacing_mm is None else tuple(job.assumed_spacing_mm)
         for case in found.labeled[:4]:
             try:
-                geometry = read_volume(case.image).geometry
+                geometry = wanted.plan(read_volume(case.image, case.id, assumed).geometry).prepared
             except InputError:
                 continue  # prepare reports it with its reason
             grids.append((geometry.shape, geometry.spacing_mm))

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from .atomic import replacing, write_json
 from .preprocess import Preprocessing, Restore
+from .slices import files_of
 
 FORMAT = 1  # raise it when the meaning of a prepared array changes
 
@@ -210,7 +211,7 @@ def source_key(paths: Sequence[Path], options: dict[str, Any]) -> str:
     """Changes when a source file changes (path, size or time of change), or an option, or our format."""
     stamps = []
     for path in paths:
-        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else files_of(path)
         stamps += [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     text = json.dumps([FORMAT, options, stamps], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError
-from .naming import NameParts, natural_order, patient_of, safe_id, stem
-from .scan import dicom_patient, h5_has_mask, volumes_below
+from .array_files import has_mask
+from .case_list import Case, CaseList, Layout, Refusal, structures
+from .layouts import find_layout, refuse_parent
+from .naming import NameParts, natural_order, safe_id, stem
+from .scan import dicom_patient, volumes_below
 
 _ROLE_FOLDERS = {
     "labeled": ("labeled", "labelled"),
@@ -17,54 +20,7 @@ _ROLE_FOLDERS = {
     "held_out": ("heldout", "test"),
 }
 _PUBLISHED_NUM_LABELED = 8  # 10 % of the 80 training cases, the most used setting on the left-atrium benchmark
-
-
-@dataclass(frozen=True)
-class Case:
-    """One volume and, where it may be used, its mask.
-
-    Args:
-        id: Unique, fit for a file name.
-        image: Volume file, h5 file or folder of a DICOM series.
-        label: Mask file; the h5 file itself where it holds both. None when the case is used without a mask.
-        patient: Cases of one patient stay in one part of the split.
-    """
-
-    id: str
-    image: Path
-    label: Path | None = None
-    patient: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.patient:
-            object.__setattr__(self, "patient", patient_of(self.id))
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A file that looks like a case and cannot be one."""
-
-    id: str
-    path: Path
-    role: str
-    reason: str
-    code: str = ""
-
-
-@dataclass(frozen=True)
-class CaseList:
-    """What was found, in order: labeled cases first to last as published or by name.
-
-    Args:
-        notes: Sentences the user should read: which layout was recognized, which masks are left aside.
-        refused: Files that look like cases and cannot be.
-    """
-
-    labeled: tuple[Case, ...] = ()
-    unlabeled: tuple[Case, ...] = ()
-    held_out: tuple[Case, ...] = ()
-    notes: tuple[str, ...] = ()
-    refused: tuple[Refusal, ...] = ()
+_LEFT_ATRIUM = Layout("left_atrium", "left atrium, 2018 challenge (h5)", structures("left atrium"))
 
 
 @dataclass
@@ -103,8 +59,9 @@ def find_cases(
 def find_cohort(folder: Path, num_labeled: int | None = None, num_held_out: int | None = None) -> CaseList:
     """Finds the cases of one folder and gives each its role.
 
-    1. ``train.list`` and ``test.list`` in the folder (left-atrium layout): the first ``num_labeled`` names of
-       ``train.list`` (8 unless told) are labeled, its other names unlabeled, ``test.list`` is held out.
+    1. A public layout (see ``layouts``) is read as published. ``train.list`` and ``test.list`` (left-atrium layout):
+       the first ``num_labeled`` names of ``train.list`` (8 unless told) are labeled, its other names unlabeled,
+       ``test.list`` is held out.
     2. Subfolders ``labeled``, ``unlabeled`` and ``heldout`` or ``test``: as named.
     3. Otherwise images with masks are labeled, those without are unlabeled. ``imagesTs`` with ``labelsTs`` is held
        out; where there is none, the last fifth of the labeled patients by name is.
@@ -124,6 +81,9 @@ def find_cohort(folder: Path, num_labeled: int | None = None, num_held_out: int 
             path=folder,
             hint="Check the path.",
         )
+    published = find_layout(folder, num_labeled)
+    if published is not None:
+        return published
     if (folder / "train.list").is_file():
         return _listed_cohort(folder, _PUBLISHED_NUM_LABELED if num_labeled is None else num_labeled)
     roles = {
@@ -133,7 +93,11 @@ def find_cohort(folder: Path, num_labeled: int | None = None, num_held_out: int 
     if roles["labeled"]:
         found = _sorted_cases(roles["labeled"], roles["unlabeled"], roles["held_out"], num_labeled)
         return replace(found, notes=("The subfolders name the roles.", *found.notes))
+    refuse_parent(folder)
     return _mixed_cohort(folder, num_labeled, num_held_out)
+
+
+__all__ = ["Case", "CaseList", "Refusal", "find_cases", "find_cohort"]
 
 
 def _tell_apart(parts: Sequence[_Found], notes: list[str]) -> None:
@@ -182,11 +146,13 @@ def _listed_cohort(folder: Path, num_labeled: int) -> CaseList:
     refused: list[Refusal] = []
     train = _listed_cases(folder, "train.list", refused)
     test = _listed_cases(folder, "test.list", refused) if (folder / "test.list").is_file() else []
-    notes = [f"train.list gives the order: its first {num_labeled} names are labeled."]
+    notes = [f"Layout: {_LEFT_ATRIUM.title}. train.list gives the order: its first {num_labeled} names are labeled."]
     # The position in the list decides, also where a listed case is missing: the published protocol stays comparable.
     labeled = [case for place, case in train if place < num_labeled]
     unlabeled = [replace(case, label=None) for place, case in train if place >= num_labeled]
-    return CaseList(tuple(labeled), tuple(unlabeled), tuple(case for _, case in test), tuple(notes), tuple(refused))
+    return CaseList(
+        tuple(labeled), tuple(unlabeled), tuple(case for _, case in test), tuple(notes), tuple(refused), _LEFT_ATRIUM
+    )
 
 
 def _listed_cases(folder: Path, list_name: str, refused: list[Refusal]) -> list[tuple[int, Case]]:
@@ -220,10 +186,10 @@ def _mixed_cohort(folder: Path, num_labeled: int | None, num_held_out: int | Non
     found = _collect([folder], "labeled", set())
     if not (found.with_mask or found.without_mask or found.refused):
         raise InputError(
-            "No volumes were found: expected NIfTI, NRRD, MHA, h5 files or DICOM series.",
+            "No volumes were found: expected NIfTI, NRRD, MHA, h5 files, DICOM series or the layout of a public data set.",
             code="E311",
             path=folder,
-            hint="Choose the folder that holds them, or one above it.",
+            hint="Choose the folder that holds them, or one above it; docs/datasets.md shows the public layouts.",
         )
     notes = ["Images with a mask are labeled, images without are unlabeled."]
     _tell_apart((found,), notes)
@@ -324,7 +290,7 @@ def _add_case(
         names = ", ".join(mask.name for mask in masks)
         found.refused.append(Refusal(case_id, path, role, f"Several masks fit this image: {names}. Leave one."))
         return
-    label = masks[0] if masks else path if h5_has_mask(path) else None
+    label = masks[0] if masks else path if has_mask(path) else None
     case = Case(case_id, path, label, dicom_patient(path) if path.is_dir() else "")
     (found.with_mask if label else found.without_mask).append(case)
     if parts.is_test:

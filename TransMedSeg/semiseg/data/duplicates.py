@@ -48,7 +48,7 @@ def find_duplicates(
     """Pairs of cases that show the same scan.
 
     Equal voxels are found by hash. Of the other pairs, those with nearly equal thumbnails are read again, shifted
-    onto each other and correlated, the 100 most alike at most.
+    onto each other and correlated, the 100 most alike at most, unless both are of one patient.
 
     Args:
         cases: With ``content`` and ``thumbnail``.
@@ -85,13 +85,15 @@ def find_duplicates(
 
 
 def _alike(cases: Sequence[PreparedCase], known: set[int]) -> list[tuple[int, int]]:
-    """The most similar other case of each case, where it is similar at all."""
+    """The most similar case of another patient for each case, where it is similar at all."""
     indices = [index for index in range(len(cases)) if index not in known]
     if len(indices) < 2:
         return []
     thumbs = np.array([cases[index].thumbnail for index in indices])
     likeness = thumbs @ thumbs.T
-    np.fill_diagonal(likeness, -1.0)
+    # Two phases of one heart are alike and still two cases; a patient's cases never lie in two parts of the split.
+    patients = np.array([cases[index].patient for index in indices])
+    likeness[patients[:, None] == patients] = -1.0
     best = likeness.argmax(axis=1)
     pairs = {tuple(sorted((row, int(best[row])))): float(likeness[row, best[row]]) for row in range(len(indices))}
     ranked = sorted((pair for pair in pairs if pairs[pair] >= MIN_LIKENESS), key=lambda pair: -pairs[pair])

@@ -1,4 +1,4 @@
-"""Volumes from and to files, with full geometry: NIfTI, NRRD, MetaImage, left-atrium h5, DICOM series folders."""
+"""Volumes from and to files, with full geometry: NIfTI, NRRD, MetaImage, h5 and NumPy arrays, DICOM series folders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from .array_files import Spacing, is_array_file, read_array
 from .atomic import replacing
 from .geometry import Geometry
 from .naming import ending
@@ -18,20 +19,15 @@ from .nrrd import read_nrrd, write_nrrd
 from .segmentation import Segment, json_beside, merge_layers, read_names, slicer_fields, stored_segments, write_facts
 from .volume import Volume
 
-H5_SPACING_MM = (0.625, 0.625, 0.625)
-"""Spacing assumed for the left-atrium h5 files, which state none: what the challenge says of its images."""
-
-Spacing = tuple[float, float, float]
-
 
 def read_volume(path: Path, name: str | None = None, assumed_spacing_mm: Spacing | None = None) -> Volume:
     """Reads a scalar 3-D volume.
 
     Args:
-        path: NIfTI, NRRD, MetaImage, h5 file (dataset ``image``, axes x, y, z), or the folder of a DICOM series.
+        path: NIfTI, NRRD, MetaImage, h5, npz or npy file (see ``array_files``), or the folder of a DICOM series.
         name: What messages call the volume; the file name unless given.
         assumed_spacing_mm: (slice, row, column) for files that state no spacing. Without it 0.625 mm is assumed for
-            h5 files; other formats without spacing are refused.
+            h5, npz and npy files; other formats without spacing are refused.
 
     Raises:
         InputError: It cannot be read (E311), is not a scalar 3-D volume (E302), its axes are not at right angles
@@ -43,8 +39,8 @@ def read_volume(path: Path, name: str | None = None, assumed_spacing_mm: Spacing
     name = name or path.name
     _refuse_placeholder(path, name)
     kind = ending(path)
-    if kind in (".h5", ".hdf5"):
-        return _read_h5(path, "image", assumed_spacing_mm)
+    if is_array_file(path):
+        return read_array(path, "image", assumed_spacing_mm)
     if kind in (".nii", ".nii.gz"):
         return read_nifti(path, assumed_spacing_mm)
     if kind in (".mha", ".mhd"):
@@ -88,8 +84,8 @@ def read_labels(
             geometry = _nrrd_geometry(path, file.layers.shape[1:], file.affine, assumed_spacing_mm)
             merged, names = merge_layers(_whole(file.layers, path), stored, path)
             return Volume(merged, geometry), names
-    if kind in (".h5", ".hdf5"):
-        volume = _read_h5(path, "label", assumed_spacing_mm)
+    if is_array_file(path):
+        volume = read_array(path, "label", assumed_spacing_mm)
     else:
         volume = read_volume(path, name, assumed_spacing_mm)
     return volume.with_array(_whole(volume.array, path)), read_names(path)
@@ -191,35 +187,6 @@ def _read_series(folder: Path) -> Volume:
     except ModuleNotFoundError as error:
         raise _missing(error, "DICOM series", folder) from error
     return read_series(folder)[0]
-
-
-def _read_h5(path: Path, dataset: str, spacing_mm: Spacing | None) -> Volume:
-    try:
-        import h5py
-    except ModuleNotFoundError as error:
-        raise _missing(error, "h5 files", path) from error
-    try:
-        with h5py.File(path, "r") as file:
-            if dataset not in file:
-                raise InputError(
-                    f"'{path.name}' has no dataset '{dataset}'; found: {', '.join(file) or 'nothing'}.",
-                    code="E311",
-                    path=path,
-                )
-            array = file[dataset][()]
-    except OSError as error:
-        raise InputError(
-            f"'{path.name}' cannot be read: it is cut off, damaged or not h5 ({error}).",
-            code="E311",
-            path=path,
-            hint="Copy or download it again.",
-        ) from error
-    if array.ndim != 3:
-        raise InputError(
-            f"'{path.name}' has {array.ndim} dimensions; a scalar 3-D volume is needed.", code="E302", path=path
-        )
-    array = np.ascontiguousarray(array.transpose(2, 1, 0))
-    return Volume(array, Geometry.from_parts(array.shape, spacing_mm or H5_SPACING_MM))
 
 
 def _nrrd_geometry(

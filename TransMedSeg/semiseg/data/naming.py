@@ -6,8 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from .slices import slice_of
+
 # Longest first, because ".nii.gz" also ends in ".gz".
 IMAGE_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5")
+_ARRAY_NAME = re.compile(r"(?i).+_(?:image|label)\.npy")  # as DHC writes; any other npy file may hold anything
 
 # "laendo" and "lgemri" are the names of the 2018 Atrial Segmentation Challenge, the last ones those of LAScarQS 2022.
 _MASK_WORDS = (
@@ -73,11 +76,20 @@ class NameParts:
 def ending(path: PurePath) -> str:
     """The ending of a volume file, lower case with the dot, or an empty string."""
     name = path.name.lower()
+    if _ARRAY_NAME.fullmatch(name):
+        return ".npy"
+    if name.endswith(".npz") and slice_of(name) is not None:
+        return ".npz"
     return next((end for end in IMAGE_ENDINGS if name.endswith(end)), "")
 
 
 def stem(path: PurePath) -> str:
-    return path.name[: len(path.name) - len(ending(path))]
+    """The name without its ending; of a slice file, that of its stack."""
+    found = slice_of(path.name)
+    if found is not None:
+        return found[0]
+    name = path.name[: len(path.name) - len(ending(path))]
+    return name.removesuffix(".npy") if path.name.lower().endswith(".npy.h5") else name
 
 
 def is_role_folder(name: str) -> bool:

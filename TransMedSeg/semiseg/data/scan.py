@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .naming import NameParts, ending, is_role_folder, understand
+from .slices import first_slices
 
 
 def volumes_below(paths: Sequence[Path]) -> Iterator[tuple[Path, NameParts]]:
@@ -42,7 +43,8 @@ def _below(given: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(given, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         here = Path(folder)
-        yield from (here / name for name in map(_downloaded_name, sorted(names)) if name and ending(Path(name)))
+        known = [name for name in map(_downloaded_name, sorted(names)) if name and ending(Path(name))]
+        yield from (here / name for name in first_slices(known))
         if _is_dicom_folder(here):
             yield here
 
@@ -98,15 +100,3 @@ def dicom_patient(folder: Path) -> str:
         patient = str(header.get("PatientID", "") or "").strip()
         return "" if patient.lower() in ("", "anon", "anonymous", "anonymized", "unknown", "0") else patient
     return ""
-
-
-def h5_has_mask(path: Path) -> bool:
-    if ending(path) not in (".h5", ".hdf5"):
-        return False
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return "label" in file
-    except OSError:
-        return False  # damaged: reading the image will say so

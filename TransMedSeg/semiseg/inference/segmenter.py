@@ -123,6 +123,8 @@ class Segmenter:
         self.segments: tuple[dict[str, Any], ...] = tuple(self.card["labels"])
         self.patch_size = tuple(int(side) for side in self.card["patch_size"])
         self.preprocessing = Preprocessing.from_json(self.card["preprocessing"])
+        spacing = self.card.get("assumed_spacing_mm")
+        self.assumed_spacing_mm = None if spacing is None else tuple(float(mm) for mm in spacing)  # of files that state none
         self.network = deploy(network_of(self.card, weights, Path(model_path)), self.device)
 
     def segment(
