@@ -248,6 +248,22 @@ def test_dicom_database_reads_headers(tmp_path):
     slicer.dicomDatabase.removeSeries("2")
 
 
+def test_dicom_database_keeps_a_copy_where_it_is_asked_to(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    header = pydicom.Dataset()
+    header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", "3.1"
+    header.SeriesInstanceUID, header.StudyInstanceUID = "3", "30"
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    slicer.dicomDatabase.insert(str(tmp_path / "a.dcm"))
+    (kept,) = slicer.dicomDatabase.filesForSeries("3")
+    assert kept.startswith(slicer.dicomDatabase.databaseDirectory)
+    slicer.dicomDatabase.insert(str(tmp_path / "a.dcm"), False)
+    assert slicer.dicomDatabase.filesForSeries("3") == [str(tmp_path / "a.dcm")]
+    slicer.dicomDatabase.removeSeries("3")
+
+
 def test_plots_are_nodes_of_the_scene():
     nodes = {}
     chart = slicer.util.plot(np.array([[1, 0.5], [2, 0.7]]), 0, ["step", "Dice"], "Dice", show=False, nodes=nodes)

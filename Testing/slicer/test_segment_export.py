@@ -9,7 +9,7 @@ import slicer
 from bed import boot, dialogs
 from segment_builders import Panel, install_stub, make_volume
 
-from TransMedSegLib import CaseTable, DicomExport, SaveAs, VolumeExchange
+from TransMedSegLib import CaseTable, DicomExport, DicomPackages, SaveAs, VolumeExchange
 
 
 @pytest.fixture
@@ -137,9 +137,12 @@ def test_E905_a_mask_on_another_grid_is_resampled_when_asked(panel, tmp_path):
 def test_E906_a_Slicer_without_highdicom(panel, tmp_path, monkeypatch):
     ready_case(panel, tmp_path)
     page(panel)
-    monkeypatch.setattr(DicomExport, "hasHighdicom", lambda: False)
+    monkeypatch.setattr(DicomPackages, "areFit", lambda: False)
     assert write(panel, tmp_path) == "DICOM-SEG needs the Python package highdicom. [E906]"
     assert list(panel.module.export.notice.buttons) == ["Save .seg.nrrd instead", "Copy for bug report"]
+    assert page(panel)["packages"] == ("error", "DICOM-SEG needs the Python package highdicom.", "E906")
+    assert panel.module.export.fixButtons["packages"].text == "Install for this module alone…"
+    assert not panel.module.export.folderButton.enabled
 
 
 @pytest.mark.parametrize(

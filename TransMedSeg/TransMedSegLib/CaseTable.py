@@ -208,7 +208,9 @@ def loadDicomFolder(folder):
     from DICOMLib import DICOMUtils
 
     DICOMUtils.importDicom(str(folder), slicer.dicomDatabase)
-    series = {slicer.dicomDatabase.seriesForFile(str(path)) for path in Path(folder).rglob("*") if path.is_file()}
+    # The database keeps paths as Qt writes them, with "/" also on Windows.
+    files = (path.as_posix() for path in Path(folder).rglob("*") if path.is_file())
+    series = set(map(slicer.dicomDatabase.seriesForFile, files))
     nodes = [slicer.mrmlScene.GetNodeByID(one) for one in DICOMUtils.loadSeriesByUID(sorted(series - {""}))]
     volumes = [node for node in nodes if node is not None and node.IsA("vtkMRMLScalarVolumeNode")]
     return [addCase(node) for node in volumes]

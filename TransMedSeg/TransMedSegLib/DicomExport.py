@@ -1,9 +1,9 @@
 """A segmentation becomes a DICOM-SEG: what has to be right first, and the engine call that writes and verifies it.
 
-The engine writes in its own process with its own highdicom, so that the packages of the running Slicer do not matter.
+The engine writes in a process of its own, where Slicer's highdicom is not fit with packages of its own (DicomPackages), so
+that those of the running Slicer do not matter.
 """
 
-import importlib.util
 import re
 import tempfile
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from . import DicomPackages
 from .CaseTable import APPROVED
 from .EngineProcess import EngineProcess
 from .Messages import message
@@ -22,6 +23,8 @@ from .Terminology import LEFT_ATRIUM, hasTerminology, setTerminology, structureN
 from .VolumeExchange import REFERENCE, maskOf, writeMask, writeSegmentation
 
 OK, WARNING, ERROR = "ok", "warning", "error"
+TRACKING_TAGS = {"DICOM.TrackingID": "tracking_id", "DICOM.TrackingUID": "tracking_uid"}
+"""Tags of a segment that keep its identity over exports, also when it is renamed, and what the engine calls them."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Check:
     """One line of the check page.
 
     Attributes:
-        name: Which check: reference, files, geometry, empty, terminology, reviewer, approval.
+        name: Which check: reference, files, geometry, empty, terminology, reviewer, approval; packages where they lack.
         state: OK, WARNING (can be written) or ERROR.
         text: For the user.
         code: Of the message; "" where all is well.
@@ -80,7 +83,8 @@ def checks(export):
     if reference.state == ERROR:
         return [reference]
     lines = [reference, _checkFiles(export), _checkGeometry(export), *_checkEmpty(export)]
-    return [*lines, *_checkTerminology(export), _checkReviewer(export), _checkApproval(export)]
+    lines += [*_checkTerminology(export), _checkReviewer(export), _checkApproval(export)]
+    return lines if DicomPackages.areFit() else [*lines, _lacksPackages()]
 
 
 def _checkReference(export):
@@ -168,7 +172,18 @@ def _checkApproval(export):
     return Check("approval", ERROR, message("E909"), "E909", _("Export as 'unverified'"))
 
 
+def _lacksPackages():
+    return Check("packages", ERROR, message("E906", package="highdicom"), "E906", _("Install for this module alone…"))
+
+
 # What the buttons do
+
+
+def importFolder(folder):
+    """Adds the DICOM files of a folder to the database, where they stay; other files are passed over."""
+    from DICOMLib import DICOMUtils
+
+    DICOMUtils.importDicom(str(folder), slicer.dicomDatabase)
 
 
 def setLeftAtrium(export):
@@ -216,6 +231,7 @@ class DicomExport:
     def __init__(self, onWritten, onFailed):
         self._onWritten, self._onFailed = onWritten, onFailed
         self._folder = self._process = None
+        self._written = []
 
     @property
     def isRunning(self):
@@ -227,7 +243,7 @@ class DicomExport:
         Args:
             output: A folder, or the DICOM file to write.
         """
-        if not hasHighdicom():
+        if not DicomPackages.areFit():
             self._onFailed("E906", message("E906", package="highdicom"))
             return
         self._folder = tempfile.TemporaryDirectory(prefix="TransMedSeg-", dir=slicer.app.temporaryPath)
@@ -238,7 +254,10 @@ class DicomExport:
             self._onFailed("E907", message("E907", reason=str(error)))
             self.discard()
             return
-        self._process = EngineProcess(Path(self._folder.name), onEnded=self._onEnded)
+        empty = emptySegments(export)
+        self._written = [segment for segmentId, segment in export.segments() if segmentId not in empty]
+        packages = DicomPackages.folderForEngine()
+        self._process = EngineProcess(Path(self._folder.name), onEnded=self._onEnded, packages=packages)
         options = {
             "series": export.sourceFiles(),
             "segmentation": str(mask),
@@ -249,6 +268,7 @@ class DicomExport:
 
     def _onEnded(self, ending):
         if ending.state is State.Finished:
+            rememberTracking(self._written, ending.result.get("segments", []))
             self._onWritten(ending.result)
         else:
             text = ending.text if ending.code.startswith("E9") else message("E907", reason=ending.text)
@@ -264,11 +284,19 @@ class DicomExport:
             self._folder = None
 
 
-def hasHighdicom():
-    """Whether this Slicer brings highdicom (5.12 and later); where it does not, the engine's own Python may."""
-    from .EngineProcess import PYTHON_SETTING
+def rememberTracking(segments, written):
+    """Keeps with each segment the tracking identifiers it was written under; they are saved with the scene.
 
-    return bool(slicer.util.settingsValue(PYTHON_SETTING, "")) or importlib.util.find_spec("highdicom") is not None
+    Args:
+        segments: Those with voxels, in their order.
+        written: What the engine says of each.
+    """
+    if len(segments) != len(written):
+        return
+    for segment, facts in zip(segments, written):
+        for tag, key in TRACKING_TAGS.items():
+            if facts.get(key):
+                segment.SetTag(tag, facts[key])
 
 
 def moveToDatabase(path, instanceUid):

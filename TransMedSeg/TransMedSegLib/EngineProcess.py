@@ -59,7 +59,7 @@ def describeCommand() -> list[str]:
     return [enginePython(), str(Path(__file__).with_name("StartEngine.py")), str(engineFolder()), "--describe"]
 
 
-def startArguments(runDir: Path, detached: bool, after: list[Path]) -> list[str]:
+def startArguments(runDir: Path, detached: bool, after: list[Path], packages: Path | None = None) -> list[str]:
     """Arguments for the Python that runs the engine."""
     starter = Path(__file__).with_name("StartEngine.py")
     arguments = [str(starter), str(engineFolder()), str(runDir)]
@@ -67,6 +67,8 @@ def startArguments(runDir: Path, detached: bool, after: list[Path]) -> list[str]
         arguments += ["--parent", str(os.getpid())]
     for other in after:
         arguments += ["--after", str(other)]
+    if packages is not None:
+        arguments += ["--packages", str(packages)]
     return arguments
 
 
@@ -78,6 +80,7 @@ class EngineProcess:
         onEvents: Called with a list of new events, oldest first.
         onEnded: Called once with the `Ending`.
         onSilent: Called once with a text when there was no event for a minute, and with "" when there is one again.
+        packages: A folder of packages that go before those of the engine's Python.
     """
 
     def __init__(
@@ -86,11 +89,13 @@ class EngineProcess:
         onEvents: Callable[[list[dict]], None] = lambda events: None,
         onEnded: Callable[[Ending], None] = lambda ending: None,
         onSilent: Callable[[str], None] = lambda text: None,
+        packages: Path | None = None,
     ) -> None:
         self.runDir = Path(runDir)
         self.ending: Ending | None = None
         self.pid = 0
         self._onEvents, self._onEnded, self._onSilent = onEvents, onEnded, onSilent
+        self._packages = packages
         self._offset = 0
         self._events: list[dict] = []
         self._detached = True
@@ -134,7 +139,7 @@ class EngineProcess:
         self._detached = detached
         self._begin()
         try:
-            self._child = self._spawn(startArguments(self.runDir, detached, after or []), detached)
+            self._child = self._spawn(startArguments(self.runDir, detached, after or [], self._packages), detached)
             self.pid = self._child
         except OSError as error:
             self._end(Ending(State.Failed, "E501", message("E501", reason=error.strerror or str(error))))

@@ -7,7 +7,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import DicomExport, SaveAs
+from . import DicomExport, DicomPackages, SaveAs
 from .Messages import withCode
 from .Notice import Notice
 
@@ -30,6 +30,7 @@ class ExportPanel:
         self.export = None
         self.engine = DicomExport.DicomExport(self._onWritten, self._onFailed)
         self._toDatabase = False
+        self._install = None
         self.fixButtons = {}
         self._tip = _("Check everything a DICOM segmentation needs, then write it")
         self._nothing = _("There is nothing to export: segment this case first")
@@ -125,6 +126,7 @@ class ExportPanel:
             "empty": lambda: DicomExport.removeEmptySegments(self.export),
             "terminology": lambda: DicomExport.setLeftAtrium(self.export),
             "approval": self._exportUnverified,
+            "packages": self._installPackages,
         }
         fixes[name]()
         if self.export is not None:
@@ -136,8 +138,20 @@ class ExportPanel:
     def _importFolder(self):
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of the source images"))
         if folder:
-            for path in sorted(one for one in Path(folder).rglob("*") if one.is_file()):
-                slicer.dicomDatabase.insert(str(path))
+            DicomExport.importFolder(folder)
+
+    def _installPackages(self):
+        packages = "\n".join(DicomPackages.REQUIREMENTS)
+        question = _("Download these packages and what they need into a folder of this module?\n{packages}\nSlicer's own stay as they are.")
+        if self._install is None and slicer.util.confirmOkCancelDisplay(question.format(packages=packages)):
+            self._install = DicomPackages.OwnPackages(self.notice.say, self._onInstalled)
+            self._install.start()
+
+    def _onInstalled(self, outcome):
+        self._install = None
+        self.notice.say(outcome.text or _("Installed."), outcome.code)
+        if self.export is not None:
+            self.check()
 
     def _onReviewer(self):
         if self.export is not None:
@@ -192,5 +206,7 @@ class ExportPanel:
                 SaveAs.save(case, path)
 
     def discard(self):
-        """Ends an export that is running."""
+        """Ends an export or an installation that is running."""
         self.engine.discard()
+        if self._install is not None:
+            self._install.cancel()

@@ -103,6 +103,14 @@ class PipInstall:
             arguments += ["--no-index", "--find-links", str(wheelFolder)]
         self._run([*arguments, *others])
 
+    def startInto(self, folder: Path, requirements: list[str], wheelFolder: Path | None = None) -> None:
+        """Installs packages and all they need into a folder of its own; Slicer's stay as they are and are not used."""
+        self._before = self._versions()
+        arguments = ["-m", "pip", "install", "--disable-pip-version-check", "--target", str(folder)]
+        if wheelFolder is not None:
+            arguments += ["--no-index", "--find-links", str(wheelFolder)]
+        self._run([*arguments, *requirements])
+
     def repair(self, packages: list[str]) -> None:
         """Brings packages back to the versions that Slicer came with."""
         self._before = {}

@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 
 from . import Review
+from .DicomExport import TRACKING_TAGS
 from .Terminology import TERMINOLOGY_TAG, tagOf
 from .VolumeExchange import maskOf, writeSegmentation
 
@@ -17,7 +18,10 @@ _JSON_TAGS = {
     "algorithm_type": Review.TYPE_TAG,
     "algorithm_name": Review.NAME_TAG,
     "algorithm_version": Review.VERSION_TAG,
+    **{key: tag for tag, key in TRACKING_TAGS.items()},
 }
+# The name of this field in the documentation and that in Slicer's code; some readers know only one of them.
+_REPRESENTATION_KEYS = (b"Segmentation_MasterRepresentation", b"Segmentation_SourceRepresentation")
 
 
 def save(case, path):
@@ -29,13 +33,34 @@ def save(case, path):
     """
     path = Path(path)
     if path.name.lower().endswith(".seg.nrrd"):
-        writeSegmentation(case.segmentation, path, case.volume)
+        _saveSegmentation(case, path)
     elif path.name.lower().endswith(".nii.gz"):
         _saveNifti(case, path)
     elif path.suffix.lower() == ".stl":
         _saveSurfaces(case, path)
     else:
         raise ValueError(f"{path.name}: {', '.join(FORMATS)} are known")
+
+
+def _saveSegmentation(case, path):
+    part = path.with_name(f".whole-{path.name}")
+    try:
+        writeSegmentation(case.segmentation, part, case.volume)
+        part.write_bytes(_withBothKeys(part.read_bytes()))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _withBothKeys(content):
+    """An NRRD file whose header names the source representation under both keys."""
+    header, voxels = content.split(b"\n\n", 1)
+    lines = header.split(b"\n")
+    for key, other in (_REPRESENTATION_KEYS, _REPRESENTATION_KEYS[::-1]):
+        found = next((line for line in lines if line.startswith(key + b":=")), None)
+        if found is not None and not any(line.startswith(other + b":=") for line in lines):
+            lines.append(found.replace(key, other, 1))
+    return b"\n".join(lines) + b"\n\n" + voxels
 
 
 def _saveNifti(case, path):

@@ -1,10 +1,11 @@
 """What PythonSlicer runs to start the engine.
 
-    python StartEngine.py ENGINE_FOLDER RUN_DIR [--parent PID] [--after RUN_DIR ...]
+    python StartEngine.py ENGINE_FOLDER RUN_DIR [--parent PID] [--after RUN_DIR ...] [--packages FOLDER]
     python StartEngine.py ENGINE_FOLDER --describe
 
 Puts the engine of this extension first on the path, so that no other copy of it can answer. Waits for other runs where it
-is told to, so that a queued run starts without Slicer. With --parent it ends when that process is gone.
+is told to, so that a queued run starts without Slicer. With --parent it ends when that process is gone. Packages in the
+folder after --packages go before those of this Python.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--describe", action="store_true")
     parser.add_argument("--parent", type=int)
     parser.add_argument("--after", action="append", default=[])
+    parser.add_argument("--packages")
     options = parser.parse_args(arguments)
     # The first entry is the folder of this file.
     sys.path[0] = options.engineFolder
+    if options.packages:
+        sys.path.insert(1, options.packages)
     if options.parent is not None:
         threading.Thread(target=endWith, args=(options.parent,), daemon=True).start()
     if options.after and not waitForTurn(Path(options.runDir), [Path(other) for other in options.after]):

@@ -19,6 +19,7 @@ from .dicom.requirements import check_requirements
 from .dicom.seg import Segment, SegmentationOptions, build_segmentation
 from .dicom.segments import segments_of_file
 from .dicom.series import Series, open_series, series_of_files
+from .dicom.text import long_string
 from .errors import InputError
 from .job_options import options_from
 
@@ -40,6 +41,7 @@ class ExportedSegment:
     algorithm_type: str
     num_slices: int
     volume_ml: float
+    tracking_id: str
     tracking_uid: str
 
 
@@ -252,5 +254,6 @@ def _summary(number: int, segment: Segment, source: Series) -> ExportedSegment:
         algorithm_type=segment.algorithm_type,
         num_slices=int(segment.mask.any(axis=(1, 2)).sum()),
         volume_ml=float(np.count_nonzero(segment.mask)) * source.geometry.voxel_volume_ml,
+        tracking_id=long_string(segment.tracking_id),
         tracking_uid=segment.tracking_uid,
     )

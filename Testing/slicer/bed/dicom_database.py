@@ -3,8 +3,10 @@
 It reads headers with pydicom, which is in Slicer; without it, files can be added by UID (`addInstance`).
 """
 
+import shutil
 from pathlib import Path
 
+import slicer
 from PySide6 import QtCore
 from PySide6.QtCore import Property, Signal
 
@@ -26,6 +28,7 @@ class ctkDICOMDatabase(QtCore.QObject):
         self._instances = {}
 
     isOpen = Property(bool, lambda self: True)
+    databaseDirectory = Property(str, lambda self: str(Path(slicer.app.temporaryPath) / "DICOM database"))
 
     def addInstance(self, path, instance, series, study="", patient=""):
         """For tests: makes a file known without reading it."""
@@ -35,23 +38,22 @@ class ctkDICOMDatabase(QtCore.QObject):
             self.seriesAdded.emit(series)
         self.databaseChanged.emit()
 
-    def insert(self, path, *_):
-        """Reads the header of a DICOM file and adds it."""
+    def insert(self, path, storeFile=True, *_):
+        """Reads the header of a DICOM file and adds it; with `storeFile` the database keeps a copy of its own."""
         import pydicom
 
         header = pydicom.dcmread(path, stop_before_pixels=True)
-        self.addInstance(
-            path,
-            header.SOPInstanceUID,
-            header.SeriesInstanceUID,
-            header.get("StudyInstanceUID", ""),
-            header.get("PatientID", ""),
-        )
+        instance, series, study = header.SOPInstanceUID, header.SeriesInstanceUID, header.get("StudyInstanceUID", "")
+        if storeFile:
+            kept = Path(self.databaseDirectory) / "dicom" / study / series / f"{instance}.dcm"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            path = shutil.copyfile(path, kept)
+        self.addInstance(path, instance, series, study, header.get("PatientID", ""))
 
     def importFolder(self, folder):
         """For tests: adds every file of a folder. Raises where one is not DICOM."""
         for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-            self.insert(str(path))
+            self.insert(str(path), False)
 
     def removeSeries(self, series, *_):
         self._instances = {uid: entry for uid, entry in self._instances.items() if entry[1] != series}
@@ -100,7 +102,9 @@ class ctkDICOMDatabase(QtCore.QObject):
         group, element = (int(part, 16) for part in tag.split(","))
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[(group, element)])
         found = header.get((group, element))
-        return "" if found is None else str(found.value)
+        if found is None or found.value is None:
+            return ""
+        return "\\".join(map(str, found.value)) if found.VM > 1 else str(found.value)
 
     def instanceValue(self, instance, tag):
         return self.fileValue(self.fileForInstance(instance), tag)

@@ -1,0 +1,1 @@
+"""Stand-in for Slicer's folder Modules/Scripted/DICOMLib: DICOMUtils alone."""
