@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import builders
 import numpy as np
 import pytest
 import torch
 from tiny_model import OPTIONS, thresholding_weights
 
+from semiseg.data.files import read_labels, read_volume
 from semiseg.inference.postprocess import keep_largest_component
 from semiseg.networks import build_network
+from semiseg.training.preview import AGREEMENT, ONLY_FOUND, ONLY_TRUTH, compared
 from semiseg.training.validate import Validation
 
 
@@ -27,7 +31,8 @@ class Cases:
         wrong = label.copy()
         wrong[6] = 0
         self._cases = [(image, label), (image, wrong)]
-        self.cases = [SimpleNamespace(id=f"case_{index}", spacing_mm=(2.0, 1.0, 0.5)) for index in range(2)]
+        way_back = SimpleNamespace(prepared=builders.geometry(label.shape, (2.0, 1.0, 0.5), (10.0, -5.0, 20.0)))
+        self.cases = [SimpleNamespace(id=f"case_{index}", spacing_mm=(2.0, 1.0, 0.5), way_back=way_back) for index in range(2)]
 
     def indices(self, role):
         return [0, 1] if role == "validation" else []
@@ -63,12 +68,34 @@ def test_the_worst_slice_is_drawn(events, tmp_path):
     assert (tmp_path / "preview.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_the_worst_case_is_written_for_a_viewer(events, tmp_path):
+    """Image and comparison on one grid, and the place to look at, in millimeters."""
+    cases = Cases()
+    Validation(cases, (8, 16, 16), events, tmp_path)(method_of(), 40)
+    (preview,) = events.of("preview")
+    image, (comparison, _) = read_volume(Path(preview["image"])), read_labels(Path(preview["labels"]))
+    geometry = cases.cases[1].way_back.prepared
+    assert image.geometry.same_grid_as(geometry) and comparison.geometry.same_grid_as(geometry)
+    np.testing.assert_array_equal(image.array, cases.arrays(1)[0])
+    truth = cases.arrays(1)[1]
+    expected = np.where(truth > 0, AGREEMENT, 0)
+    expected[6] = ONLY_FOUND * cases.arrays(0)[1][6]
+    np.testing.assert_array_equal(comparison.array, expected)
+    np.testing.assert_allclose(geometry.index_of(np.array(preview["position_mm"])), (6, 9.5, 11), atol=1e-2)
+
+
+def test_a_wrong_structure_is_not_found():
+    assert compared(np.array([0, 1, 1, 0, 2]), np.array([0, 1, 0, 1, 1])).tolist() == [0, AGREEMENT, ONLY_FOUND, ONLY_TRUTH, ONLY_TRUTH]
+
+
 def test_without_matplotlib_there_is_a_score_and_no_picture(events, tmp_path, monkeypatch):
     """The training machine may lack it."""
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     Validation(Cases(), (8, 16, 16), events, tmp_path)(method_of(), 40)
-    assert len(events.of("scalar")) == 1 and not events.of("preview") and list(tmp_path.iterdir()) == []
+    (preview,) = events.of("preview")
+    assert len(events.of("scalar")) == 1 and preview["path"] == "" and Path(preview["labels"]).exists()
+    assert not (tmp_path / "preview.png").exists()
 
 
 def test_small_pieces_do_not_count_as_the_model_would_drop_them(events):

@@ -40,7 +40,7 @@ EVENT_KINDS = {
     "case": "id, status, reason, code",
     "warning": "code, message, hint",
     "saved": "path and what it is",
-    "preview": "path of a picture, step, case, dice",
+    "preview": "path of a picture, image, labels, position_mm, step, case, slice, dice",
     "state": "one sentence about how it goes",
     "finished": "result",
     "stopped": "step; the run can be resumed",

@@ -12,6 +12,7 @@ from ..data.cache import PreparedSet
 from ..inference.postprocess import keep_largest_component
 from ..inference.sliding_window import sliding_window, window_probabilities
 from ..methods.base import AbstractMethod
+from .preview import write_preview
 
 
 class Validation:
@@ -21,7 +22,7 @@ class Validation:
         prepared: The prepared set.
         patch_size: Window of the network along (slice, row, column).
         report: Takes events.
-        preview_dir: Where a picture of the worst slice goes; None draws none.
+        preview_dir: Where the worst case is shown, see `write_preview`; None shows none.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Validation:
         if mean > self.best[0]:
             self.best = (mean, iteration)
         if worst is not None and self._preview_dir is not None:
-            self._draw(*worst, iteration)
+            self._show(*worst, iteration)
 
     def _labels(self, network: torch.nn.Module, index: int) -> np.ndarray:
         device = next(network.parameters()).device
@@ -85,17 +86,8 @@ class Validation:
                 scores.append(2 * int((found & there).sum()) / total)
         return float(np.mean(scores)) if scores else 1.0
 
-    def _draw(self, score: float, index: int, labels: np.ndarray, iteration: int) -> None:
-        from ..report.pictures import write_overlay
-
+    def _show(self, score: float, index: int, labels: np.ndarray, iteration: int) -> None:
         image, truth = self._prepared.arrays(index)
-        disagreement = (labels != np.asarray(truth)).sum((1, 2))
-        place = int(disagreement.argmax())
-        path = self._preview_dir / "preview.png"
         case = self._prepared.cases[index]
-        aspect = case.spacing_mm[1] / case.spacing_mm[2]
-        try:
-            write_overlay(path, np.asarray(image[place], np.float32), labels[place], np.asarray(truth[place]), aspect)
-        except ImportError:  # matplotlib is not everywhere; curves do without
-            return
-        self._report("preview", path=str(path), step=iteration, case=case.id, slice=place, dice=score)
+        fields = write_preview(self._preview_dir, case, np.asarray(image), labels, np.asarray(truth))
+        self._report("preview", step=iteration, case=case.id, dice=score, **fields)
