@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 
 from semiseg.data.augment import AugmentOptions, PatchDraw, change_intensity, cut_patch, draw_intensity, draw_patch
 from semiseg.data.randomness import device_generator, generator_for, seed_for
@@ -27,6 +28,9 @@ def rng_of(seed):
 def positions(draw, patch):
     """(3, *patch) where in the case each voxel of the patch comes from, straight from the definition."""
     centered = np.indices(patch).reshape(3, -1) - (np.array(patch)[:, None] - 1) / 2
+    if draw.bend is not None:
+        nodes = np.meshgrid(*[np.linspace(0, side - 1, count) for side, count in zip(draw.bend.shape[1:], patch)], indexing="ij")
+        centered = centered + np.stack([map_coordinates(shift, nodes, order=1) for shift in draw.bend]).reshape(3, -1)
     return (draw.center[:, None] + draw.matrix @ centered).reshape(3, *patch)
 
 
@@ -36,10 +40,10 @@ def cut(case, draw, patch):
 
 
 @quick
-@given(shapes, shapes, seeds, st.floats(0, 180), st.floats(0, 0.9))
-def test_image_and_label_move_together(shape, patch, seed, rotation, scale):
+@given(shapes, shapes, seeds, st.floats(0, 180), st.floats(0, 0.9), st.sampled_from([0.0, 0.1, 0.3]))
+def test_image_and_label_move_together(shape, patch, seed, rotation, scale, elastic):
     """Image and label both hold a voxel's number along an axis: wherever the patch looks into the case, they agree."""
-    draw = draw_patch(rng_of(seed), shape, patch, AugmentOptions((0, 1, 2), True, rotation, scale))
+    draw = draw_patch(rng_of(seed), shape, patch, AugmentOptions((0, 1, 2), True, rotation, scale, elastic))
     place = positions(draw, patch)
     inside = np.all([(p > 0.01) & (p < n - 1.01) for p, n in zip(place, shape)], axis=0)
     for axis in range(3):
@@ -257,3 +261,25 @@ def test_every_purpose_sample_iteration_and_seed_has_numbers_of_its_own():
     assert generator_for(*asked[0]).random() == generator_for(*asked[0]).random()
     numbers = [torch.randn(3, generator=device_generator("cpu", 5)) for _ in range(2)]
     assert torch.equal(*numbers)
+
+
+def test_an_elastic_patch_reaches_as_far_as_it_says():
+    """So that a case kept outside the device's memory sends enough of itself."""
+    patch = (12, 10, 8)
+    for seed in range(50):
+        draw = draw_patch(rng_of(seed), (40, 40, 40), patch, AugmentOptions(elastic=0.3))
+        span = np.abs(positions(draw, patch) - draw.center[:, None, None, None]).max((1, 2, 3))
+        assert (span <= draw.reach(patch) + 1e-9).all()
+
+
+def test_an_elastic_slice_stays_in_its_plane():
+    draw = draw_patch(rng_of(3), (9, 20, 20), (1, 8, 8), AugmentOptions((1, 2), False, 20.0, 0.1, 0.3))
+    assert (draw.bend[0] == 0).all()
+    assert np.ptp(draw.bend[1:], axis=(2, 3)).min() > 0
+    assert np.ptp(draw.bend, axis=1).max() == 0  # the same for every "slice" of nodes
+
+
+@pytest.mark.parametrize("elastic", (-0.1, 0.6))
+def test_an_elastic_strength_that_folds_is_refused(elastic):
+    with pytest.raises(ValueError, match="elastic is 0 to 0.5"):
+        AugmentOptions(elastic=elastic)

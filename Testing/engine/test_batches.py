@@ -89,7 +89,7 @@ def test_two_ranks_cut_the_batch_of_one_process(cases):
     assert {part.seed for part in parts} == {whole.seed}, "boxes of copy-paste are the same on every rank"
 
 
-@pytest.mark.parametrize("augment", (UNMOVED, ON_GRID, AugmentOptions(), AugmentOptions(rotation_deg=90.0, scale=0.6)))
+@pytest.mark.parametrize("augment", (UNMOVED, ON_GRID, AugmentOptions(), AugmentOptions(rotation_deg=90.0, scale=0.6, elastic=0.25)))
 @pytest.mark.parametrize("patch", (PATCH, (24, 16, 32)), ids=("inside", "larger than a case"))
 def test_a_streamed_set_gives_the_batches_of_a_resident_one(cases, augment, patch):
     resident = make_batches(cases, patch, augment)

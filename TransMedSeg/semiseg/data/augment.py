@@ -22,6 +22,8 @@ class AugmentOptions:
             180.
         rotation_deg: Largest turn around each array axis; 0 keeps the voxel grid, so nothing is interpolated.
         scale: Largest relative change of size along each axis, as a natural logarithm: 0.2 means 0.82 to 1.22.
+        elastic: Elastic deformation: standard deviation of the shifts of a grid of 5 x 5 x 5 nodes over the patch, as a part of the distance between
+            nodes; 0 is off. Above 0.3 the deformation folds.
         intensity: Strength of the intensity changes from 0 (off) to 1: contrast curve, bias field, gain, blur and noise.
     """
 
@@ -29,6 +31,7 @@ class AugmentOptions:
     quarter_turns: bool = False
     rotation_deg: float = 15.0
     scale: float = 0.2
+    elastic: float = 0.0
     intensity: float = 1.0
 
     def __post_init__(self) -> None:
@@ -37,11 +40,13 @@ class AugmentOptions:
             raise ValueError(f"flip_axes are 0 (slice), 1 (row) and 2 (column); got {self.flip_axes}")
         if not (0 <= self.rotation_deg <= 180 and 0 <= self.scale < 1 and 0 <= self.intensity <= 2):
             raise ValueError(f"rotation_deg is 0 to 180, scale 0 to 1 and intensity 0 to 2; got {self}")
+        if not 0 <= self.elastic <= 0.5:
+            raise ValueError(f"elastic is 0 to 0.5; got {self.elastic}")
 
     @property
     def keeps_grid(self) -> bool:
         """True when patches are cut, flipped and turned without interpolation."""
-        return self.rotation_deg == 0 and self.scale == 0
+        return self.rotation_deg == 0 and self.scale == 0 and self.elastic == 0
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,23 @@ class PatchDraw:
     Attributes:
         center: (3,) position of the patch's center in voxels of the case.
         matrix: (3, 3) from voxels of the patch to voxels of the case, about the two centers.
+        bend: (3, nodes, nodes, nodes) shift of each node of a grid over the patch, in voxels of the patch and along its axes, before the matrix; None
+            for a straight patch.
     """
 
     center: np.ndarray
     matrix: np.ndarray
+    bend: np.ndarray | None = None
+
+    def reach(self, patch_size: tuple[int, ...]) -> np.ndarray:
+        """(3,) how far the patch reaches from its center, in voxels of the case."""
+        half = (np.asarray(patch_size) - 1) / 2
+        if self.bend is not None:
+            half = half + np.abs(self.bend).max((1, 2, 3))
+        return np.abs(self.matrix) @ half
+
+
+BEND_NODES = 5
 
 
 def draw_patch(
@@ -89,7 +107,18 @@ def draw_patch(
         low = np.minimum((size - 1) / 2, (shape - 1) / 2)
         center = low + rng.random(3) * (shape - 1 - 2 * low)
         center = np.where(flat, np.floor(rng.random(3) * shape), center)
-    return PatchDraw(center, matrix * flips)
+    return PatchDraw(center, matrix * flips, _draw_bend(rng, size, options.elastic))
+
+
+def _draw_bend(rng: np.random.Generator, size: np.ndarray, elastic: float) -> np.ndarray | None:
+    if elastic == 0:
+        return None
+    nodes = BEND_NODES
+    spacing = (size - 1) / (nodes - 1)  # 0 across a slice, which stays in its plane
+    bend = rng.normal(0, elastic, (3, nodes, nodes, nodes)) * spacing[:, None, None, None]
+    if size[0] == 1:
+        bend[:] = bend[:, nodes // 2, None]
+    return bend
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:
@@ -132,7 +161,7 @@ def cut_patch(
 def _voxel_numbers(draw: PatchDraw, patch_size: tuple[int, int, int]) -> tuple[list[int], list[np.ndarray]] | None:
     """The patch axis that each axis of the case follows, and the case's voxels along it; None when they are not whole."""
     size = np.abs(draw.matrix)
-    if not (np.isin(size, (0, 1)).all() and (size.sum(0) == 1).all() and (size.sum(1) == 1).all()):
+    if draw.bend is not None or not (np.isin(size, (0, 1)).all() and (size.sum(0) == 1).all() and (size.sum(1) == 1).all()):
         return None
     follows, numbers = [], []
     for axis, center in enumerate(draw.center):
@@ -170,6 +199,10 @@ def _sampling_grid(
     axes = [torch.arange(count, device=device, dtype=torch.float32) for count in patch_size]
     grid = offset + axes[0].view(-1, 1, 1, 1) * matrix[:, 0]
     grid = grid + axes[1].view(1, -1, 1, 1) * matrix[:, 1] + axes[2].view(1, 1, -1, 1) * matrix[:, 2]
+    if draw.bend is not None:
+        nodes = torch.from_numpy(draw.bend).float().to(device)[None]
+        shift = F.interpolate(nodes, size=tuple(patch_size), mode="trilinear", align_corners=True)[0]
+        grid = grid + torch.tensordot(shift, matrix, dims=([0], [1]))
     return grid[None]
 
 

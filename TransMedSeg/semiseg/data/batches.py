@@ -101,7 +101,7 @@ def _around(
     draw: PatchDraw, patch_size: tuple[int, int, int], shape: tuple[int, ...]
 ) -> tuple[tuple[slice, ...], PatchDraw]:
     """The box of a case that a patch is made of, and the same draw counted from the box's corner."""
-    reach = np.abs(draw.matrix) @ ((np.asarray(patch_size) - 1) / 2)
+    reach = draw.reach(patch_size)
     size = np.asarray(shape)
     low = np.clip(np.floor(draw.center - reach).astype(int) - 1, 0, size - 1)
     high = np.clip(np.ceil(draw.center + reach).astype(int) + 2, low + 1, size)
