@@ -52,7 +52,7 @@ def write_model(path, name="LA-MRI", weights=None, **fields):
         "preprocessing": {"spacing_mm": None},
         "patch_size": [16, 16, 16],
         "training": {"method": "transmedseg", "preset": "plus", "cases": {"labeled": 4, "unlabeled": 16}},
-        "spacing_mm": [[0.6, 0.6, 0.6], [2.5, 1.25, 1.25]],
+        "spacing_range_mm": [[0.6, 0.6, 0.6], [2.5, 1.25, 1.25]],
         **fields,
     }
     path.parent.mkdir(parents=True, exist_ok=True)

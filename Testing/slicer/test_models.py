@@ -339,7 +339,7 @@ def test_E401_a_model_whose_file_is_gone_names_where_it_came_from(panel, dialog,
 
 def test_E307_a_volume_unlike_those_of_the_training_is_asked_about(panel, tmp_path):
     (tmp_path / "job.json").write_text("{}")
-    panel.segment.models.choose(write_model(tmp_path / "model.pt", spacing_mm=[[0.6, 0.6, 0.6], [1.3, 0.7, 0.7]]))
+    panel.segment.models.choose(write_model(tmp_path / "model.pt", spacing_range_mm=[[0.6, 0.6, 0.6], [1.3, 0.7, 0.7]]))
     case = panel.add(make_volume("P001"))
     panel.ui.segmentButton.click()
     assert said(panel) == "This model was trained on 0.6–1.3 mm; 'P001' has 0.9×1.1×2.5 mm. Expect poor results. [E307]"

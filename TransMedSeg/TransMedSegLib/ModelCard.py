@@ -60,10 +60,9 @@ class ModelCard:
     @property
     def spacingMm(self):
         """(lowest, highest) spacing in mm among the training volumes, over all axes; None where it is not known."""
-        pairs = self.inside.get("spacing_range_mm") or self.inside.get("spacing_mm")
         try:
-            values = [float(one) for pair in pairs for one in pair]
-        except (TypeError, ValueError):
+            values = [float(one) for pair in self.inside["spacing_range_mm"] for one in pair]
+        except (KeyError, TypeError, ValueError):
             return None
         return (min(values), max(values)) if values and min(values) > 0 else None
 

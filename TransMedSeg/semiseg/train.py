@@ -239,7 +239,8 @@ def _card(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, end
     own = (resolved.job.network, {**resolved.network_options, **_method_network_options(resolved)})
     network, network_options = method.deployed_network or own
     patch = resolved.options.patch_size
-    spacings = [prepared.cases[index].spacing_mm for index in prepared.indices("labeled")]
+    # Of the volumes as they came, not as they were prepared: new volumes are compared with these (E307).
+    spacings = [prepared.cases[index].way_back.source.spacing_mm for index in prepared.indices("labeled")]
     return {
         "name": f"{resolved.job.method} {'-'.join(label['name'] for label in prepared.labels)}",
         "network": {
@@ -253,7 +254,7 @@ def _card(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, end
         "assumed_spacing_mm": resolved.job.assumed_spacing_mm,
         "patch_size": list(patch[1:] if patch[0] == 1 else patch),
         "training": {**_facts(resolved, prepared, method), **ending, "semiseg_version": __version__},
-        "spacing_mm": [list(np.min(spacings, axis=0)), list(np.max(spacings, axis=0))],
+        "spacing_range_mm": [list(np.min(spacings, axis=0)), list(np.max(spacings, axis=0))],
         "intended_use": "research only",
     }
 
