@@ -45,7 +45,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 """Arrows down only. What is not listed here (the doors: worker, cli, jobs, demo, describe) may import anything but each other's callers."""
 
-DOORS = {"__main__", "cli", "demo", "describe", "jobs", "worker"}
+DOORS = {"__main__", "cli", "demo", "describe", "jobs", "worker", "study"}
 GUEST_PACKAGES = {"SimpleITK", "matplotlib", "pydicom", "highdicom", "h5py"}
 """The training machine may lack them: imported only inside the functions that need them."""
 

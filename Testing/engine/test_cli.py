@@ -34,6 +34,7 @@ FLAGS = {
     "predict": {"--out", "--device", "--stride", "--flips", "--probability", "--uncertainty", "--overwrite"},
     "evaluate": {"--out", "--label", "--resample"},
     "phantom": {"--labeled", "--unlabeled", "--held-out", "--seed", "--size", "--full-field-of-view"},
+    "study": {"--data", "--jobs", "--threads", "--device", "--dry-run", "--measure", "--redo-changed", "--cluster"},
     "report": set(),
     "export-seg": {
         "--series", "--segmentation", "--output", "--series-uid", "--labels", "--history", "--creator", "--unverified", "--resample", "--set",
@@ -70,6 +71,7 @@ WHAT_IT_DOES = {
     "predict": "segment",
     "evaluate": "Dice",
     "phantom": "phantoms",
+    "study": "compare methods",
     "report": "HTML",
     "export-seg": "DICOM Segmentation",
 }

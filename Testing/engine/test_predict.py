@@ -103,6 +103,27 @@ class TestFiles:
         assert status == "done" and mask.same_grid_as(image, tolerance_mm=1e-3)
         assert mask.array.any() and image.array[mask.array > 0].min() > 350
 
+    def test_of_a_dicom_folder_of_several_series_one_is_chosen_by_its_uid(self, tmp_path):
+        pytest.importorskip("pydicom", reason="pydicom is not installed")
+        from synthetic_series import SeriesBuilder
+
+        model, folder = write_tiny_model(tmp_path / "model.pt", thresholds=(350.0,)), tmp_path / "in" / "LA-0001"
+        builders = [SeriesBuilder(folder), SeriesBuilder(folder)]
+        builders[1].pixels = builders[1].pixels[::-1].copy()  # the chamber is elsewhere, so the wrong series shows
+        for number, builder in enumerate(builders):
+            builder.write(names=[f"{number}-{index}.dcm" for index in range(len(builder.pixels))])
+        (refused,) = predict(model, folder, tmp_path / "out")
+        assert (refused.status, refused.code) == ("failed", "E314")
+        assert all(builder.series_uid in refused.reason for builder in builders) and "--series-uid" in refused.reason
+        for builder in builders:
+            (result,) = predict(model, folder, tmp_path / "out", series_uid=builder.series_uid)
+            assert result.status == "done" and result.id.endswith(builder.series_uid[-8:])
+            mask, _ = read_labels(tmp_path / "out" / f"{result.id}.seg.nrrd")
+            assert mask.array.any() and builder.pixels[mask.array > 0].min() >= 350
+        assert len(list((tmp_path / "out").glob("*.seg.nrrd"))) == 2
+        (unknown,) = predict(model, folder, tmp_path / "out", series_uid="1.2.3")
+        assert unknown.code == "E314" and "There is no series 1.2.3 in this folder" in unknown.reason
+
     def test_masks_among_the_inputs_are_left_aside(self, model, images, tmp_path):
         write_labels(images / "P1_seg.nii.gz", box_volume().with_array(box_volume().array > 0.5), [Segment(1, "la")])
         assert set(statuses(predict(model, images, tmp_path / "out"))) == {"P1", "P2", "P3"}

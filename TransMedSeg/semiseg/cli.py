@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--flips", type=int, nargs="*", default=[], help="axes to mirror and average over: 0 1 2")
     predict.add_argument("--probability", action="store_true", help="also write the foreground probability")
     predict.add_argument("--uncertainty", action="store_true", help="also write the doubt, 0 to 1")
+    predict.add_argument("--series-uid", help="which series, where a DICOM folder holds several")
     predict.add_argument("--overwrite", action="store_true", help="segment again what is done")
     evaluate = _verb(verbs, "evaluate", _evaluate, "score label maps: Dice, Jaccard, 95HD, ASD, volumes")
     evaluate.add_argument("predictions", type=Path, help="label map or folder")
@@ -236,6 +237,7 @@ def _predict(args: argparse.Namespace, terminal: Terminal) -> int:
         "device": args.device,
         "segment": segment,
         "overwrite": args.overwrite,
+        "series_uid": args.series_uid,
     }
     return _in_folder(args.out / ".run", "predict", options, terminal, lambda result: result.get("summary", ""))
 

@@ -26,6 +26,7 @@ class PredictJob:
         device: "auto", "cpu", "cuda" or "cuda:N".
         segment: Fields of ``SegmentOptions``.
         overwrite: Segment again what is done.
+        series_uid: Which series of a DICOM folder that holds several.
     """
 
     model: str = ""
@@ -34,6 +35,7 @@ class PredictJob:
     device: str = "auto"
     segment: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False
+    series_uid: str | None = None
 
 
 def run_predict(job: PredictJob, run_dir: Path, report: Report, world: World) -> dict[str, Any]:
@@ -57,6 +59,7 @@ def run_predict(job: PredictJob, run_dir: Path, report: Report, world: World) ->
         rank=world.rank,
         world_size=world.size,
         overwrite=job.overwrite,
+        series_uid=job.series_uid,
         should_stop=(run_dir / STOP_FILE).exists,
     )
     wait_for_all()

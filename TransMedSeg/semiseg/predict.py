@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .data.cache import source_key
 from .data.cases import Case, find_cases
 from .data.files import label_files, read_volume, write_labels, write_volume
 from .data.segmentation import Segment
+from .data.volume import Volume
 from .dicom.codes import structure_named, terminology_entry
 from .errors import InputError
 from .inference.record import CaseResult, done_before, read_results, record_path, summary
@@ -38,6 +39,7 @@ def predict(
     rank: int = 0,
     world_size: int = 1,
     overwrite: bool = False,
+    series_uid: str | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[CaseResult]:
     """Segments files and folders with one model.
@@ -57,6 +59,7 @@ def predict(
         rank: This process among ``world_size``; it takes every ``world_size``-th case. All find the same cases.
         world_size: Processes that share the inputs.
         overwrite: Segment again what is done.
+        series_uid: Which series of a DICOM folder that holds several; the end of it becomes part of the results' names.
         should_stop: Asked after each batch of windows; True ends the work at once. The case at hand leaves nothing.
 
     Returns:
@@ -67,12 +70,13 @@ def predict(
             (E807).
     """
     out_dir = Path(out_dir)
-    mine = _find(inputs, out_dir, report)[rank::world_size]
+    mine = [_of_series(case, series_uid) for case in _find(inputs, out_dir, report)][rank::world_size]
     with replacing(out_dir / ".writable") as probe:  # before hours of work, not after
         probe.touch()
     (out_dir / ".writable").unlink(missing_ok=True)
     segmenter = Segmenter(Path(model), device)
-    run = _Run(segmenter, out_dir, options, _identity(Path(model), options), overwrite, should_stop)
+    identity = {**_identity(Path(model), options), **({"series_uid": series_uid} if series_uid else {})}
+    run = _Run(segmenter, out_dir, options, identity, overwrite, series_uid, should_stop)
     clock = _Clock(report, len(mine))
     results: list[CaseResult] = []
     for case in mine:
@@ -140,6 +144,7 @@ class _Run:
     options: SegmentOptions
     identity: dict[str, Any]
     overwrite: bool
+    series_uid: str | None
     should_stop: Callable[[], bool]
 
 
@@ -220,8 +225,7 @@ def _segmented(run: _Run, case: Case, clock: _Clock) -> CaseResult:
 
     if run.should_stop():
         raise _Stopped
-    spacing = run.segmenter.assumed_spacing_mm
-    found = run.segmenter.segment(read_volume(case.image, case.id, spacing), run.options, progress, case.id)
+    found = run.segmenter.segment(_read(run, case), run.options, progress, case.id)
     files = _write(run, case.id, found)
     return CaseResult(
         case.id,
@@ -233,6 +237,19 @@ def _segmented(run: _Run, case: Case, clock: _Clock) -> CaseResult:
         files=[file.name for file in files],
         time_s=round(time.monotonic() - started, 2),
     )
+
+
+def _of_series(case: Case, series_uid: str | None) -> Case:
+    """A case of its own for each series of a folder, so that their results do not replace each other."""
+    return replace(case, id=f"{case.id}-{series_uid[-8:]}") if series_uid and case.image.is_dir() else case
+
+
+def _read(run: _Run, case: Case) -> Volume:
+    if run.series_uid and case.image.is_dir():
+        from .dicom.series import read_series
+
+        return read_series(case.image, run.series_uid)[0]
+    return read_volume(case.image, case.id, run.segmenter.assumed_spacing_mm)
 
 
 def _failed(case: Case, code: str, reason: str) -> CaseResult:

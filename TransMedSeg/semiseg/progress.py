@@ -42,7 +42,7 @@ class Terminal:
             rate = values["rate_per_s"]
             text += f"  {rate:.2g}/s" if rate >= 1 else f"  {1 / rate:.2g} s each"
         if values.get("eta_s") and not is_over:
-            text += f"  {_duration(float(values['eta_s']))} left"
+            text += f"  {duration(float(values['eta_s']))} left"
         if what == "train" and "loss" in self._values:
             text += f"  loss {self._values['loss']:.3f}"
         self._show(text, end=is_over)
@@ -99,7 +99,7 @@ class Terminal:
         print(text, file=self._stream, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -154,6 +154,10 @@ def _call(job: Job, run_dir: Path, report: Report, world: World) -> dict[str, An
         from .train_job import TrainJob
 
         return measure_step(options_from(TrainJob, job.options, "the verb measure"), run_dir, report)
+    if job.verb == "study":
+        from .study import StudyJob, run_study
+
+        return run_study(options_from(StudyJob, job.options, "the verb study"), run_dir, report, world)
     if job.verb == "predict":
         from .jobs import PredictJob, run_predict
 

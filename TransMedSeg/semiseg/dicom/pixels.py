@@ -22,7 +22,7 @@ def read_stored(files: Sequence[Header]) -> np.ndarray:
     """
     kinds = {_kind(file) for file in files}
     if len(kinds) > 1 or any(file.pixel_length is None for file in files):
-        return np.concatenate([_read_one(file) for file in files])
+        return _read_each(files)
     first = files[0].dataset
     num_frames = [int(file.dataset.get("NumberOfFrames", None) or 1) for file in files]
     stored = np.empty((sum(num_frames), int(first.Rows), int(first.Columns)), kinds.pop())
@@ -69,6 +69,21 @@ def _kind(file: Header) -> np.dtype:
         sign = "i" if int(file.dataset.PixelRepresentation) == 1 else "u"
         order = ">" if file.dataset.original_encoding[1] is False else "<"
         return np.dtype(f"{order}{sign}{int(file.dataset.BitsAllocated) // 8}")
+
+
+def _read_each(files: Sequence[Header]) -> np.ndarray:
+    """Compressed files, and files of different kinds, one by one into their places."""
+    start, stored = 0, None
+    size = sum(int(file.dataset.get("NumberOfFrames", None) or 1) for file in files)
+    for file in files:
+        part = _read_one(file)
+        if stored is None:
+            stored = np.empty((size, *part.shape[1:]), part.dtype)
+        if stored.dtype != part.dtype:  # a decoder may give fewer bits where these are enough
+            stored = stored.astype(np.promote_types(stored.dtype, part.dtype))
+        stored[start : start + len(part)] = part
+        start += len(part)
+    return stored
 
 
 def _read_one(file: Header) -> np.ndarray:

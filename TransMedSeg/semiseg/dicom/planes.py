@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from .files import damage_in
 from .stack import Plane
+from .values import texts
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -21,6 +23,8 @@ _TIMING = (
     "EffectiveEchoTime", "AcquisitionNumber", "AcquisitionTime", "ContentTime", "FrameAcquisitionDateTime",
     "DiffusionBValue", "FlipAngle", "FrameType", "ImageType",
 )  # fmt: skip
+_ORIGINAL = "Choose the original series."
+_UNPLACED = "Its place in the body is unknown; choose the original series."
 
 
 def planes_of(headers: list[Header]) -> list[Plane]:
@@ -50,6 +54,7 @@ def planes_of(headers: list[Header]) -> list[Plane]:
             planes += (
                 _frames(header) if multiframe else [_plane(_functional_groups(header)[0], header.path.name, header)]
             )
+    _refuse_incomplete(planes, headers[0].path.parent)
     return planes
 
 
@@ -71,7 +76,7 @@ def rescale_of(headers: list[Header]) -> tuple[np.ndarray, np.ndarray]:
         with damage_in(header.path):
             for groups in _functional_groups(header):
                 slope, intercept = _find(groups, "RescaleSlope"), _find(groups, "RescaleIntercept")
-                pairs.append((1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)))
+                pairs.append((float(slope[0]) if slope else 1.0, float(intercept[0]) if intercept else 0.0))
     slopes, intercepts = zip(*pairs, strict=True)
     return np.array(slopes), np.array(intercepts)
 
@@ -107,42 +112,48 @@ def _macros(item: Dataset) -> list[Dataset]:
     return [element.value[0] for element in item if element.VR == "SQ" and element.value and not element.tag.is_private]
 
 
-def _find(groups: list[Dataset], keyword: str) -> Any:
-    for dataset in groups:
-        # Asking for what is not there is the slow case in pydicom, hence the test before it.
-        if keyword in dataset:
-            value = dataset[keyword].value
-            if value is not None and value != "":
-                return value
-    return None
+def _find(groups: list[Dataset], keyword: str) -> list[str]:
+    """The values of the first dataset that has any, as text."""
+    return next((found for dataset in groups if (found := texts(dataset, keyword))), [])
+
+
+def _place(groups: list[Dataset]) -> tuple[list[float], list[float], list[float]]:
+    """Position, orientation and pixel spacing; empty where missing or without sense."""
+    position, orientation, spacing = (
+        [float(number) for number in _find(groups, keyword)]
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    )
+    return (
+        position if len(position) == 3 else [],
+        orientation if len(orientation) == 6 else [],
+        spacing if len(spacing) == 2 and min(spacing) > 0 else [],
+    )
 
 
 def _plane(groups: list[Dataset], name: str, header: Header) -> Plane:
-    orientation = _find(groups, "ImageOrientationPatient")
-    position = _find(groups, "ImagePositionPatient")
-    if orientation is None or len(orientation) != 6 or position is None or len(position) != 3:
-        missing = "orientation" if orientation is None or len(orientation) != 6 else "position"
-        raise InputError(
-            f"{name} of the series has no {missing} in the patient (Image {missing.capitalize()} (Patient)).",
-            code="E316",
-            hint="Its place in the body is unknown; choose the original series.",
-            path=header.path,
-        )
-    spacing = _find(groups, "PixelSpacing")
-    if spacing is None or len(spacing) != 2 or min(float(mm) for mm in spacing) <= 0:
-        raise InputError(
-            f"Spacing is missing in {name} (Pixel Spacing), so milliliters and millimeters would be wrong.",
-            code="E306",
-            hint="Choose the original series.",
-            path=header.path,
-        )
+    position, orientation, spacing = _place(groups)
     slice_spacing = _find(groups, "SpacingBetweenSlices") or _find(groups, "SliceThickness")
     return Plane(
-        position_mm=np.array([float(mm) for mm in position]),
-        orientation=np.array([float(cosine) for cosine in orientation]),
-        spacing_mm=(float(spacing[0]), float(spacing[1])),
+        position_mm=np.array(position),
+        orientation=np.array(orientation),
+        spacing_mm=tuple(spacing),
         size=(int(header.dataset.Rows), int(header.dataset.Columns)),
-        slice_spacing_mm=None if slice_spacing is None else abs(float(slice_spacing)),
-        timing=lambda: {keyword: str(value) for keyword in _TIMING if (value := _find(groups, keyword)) is not None},
+        slice_spacing_mm=abs(float(slice_spacing[0])) if slice_spacing else None,
+        timing=lambda: {keyword: shown for keyword in _TIMING if (shown := ", ".join(_find(groups, keyword)))},
         name=name if name.startswith("frame") else f"'{name}'",
     )
+
+
+def _refuse_incomplete(planes: list[Plane], path: Path) -> None:
+    """Every plane says where it is, how it lies and how large its pixels are."""
+    for values, code, what, hint in (
+        (lambda plane: plane.orientation, "E316", "orientation in the patient (Image Orientation (Patient))", _UNPLACED),
+        (lambda plane: plane.position_mm, "E316", "position in the patient (Image Position (Patient))", _UNPLACED),
+        (lambda plane: plane.spacing_mm, "E306", "spacing (Pixel Spacing), without which mm and mL are wrong", _ORIGINAL),
+    ):
+        without = [plane for plane in planes if len(values(plane)) == 0]
+        if without:
+            verb = "has" if len(without) == 1 else "have"
+            names = ", ".join(plane.name for plane in without[:3]) + (" …" if len(without) > 3 else "")
+            message = f"{len(without)} of {len(planes)} images {verb} no {what}: {names}."
+            raise InputError(message, code=code, hint=hint, path=path)

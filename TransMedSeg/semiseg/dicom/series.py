@@ -15,6 +15,7 @@ from .files import FolderContents, Header, SeriesSummary, damage_in, read_header
 from .pixels import read_stored, rescale
 from .planes import planes_of, rescale_of
 from .stack import Plane, stack_planes
+from .values import text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -25,6 +26,7 @@ _SAME_IN_ALL = {
     "PatientID": "patients",
     "SOPClassUID": "kinds of image",
 }
+_UIDS = ("SOPInstanceUID", "FrameOfReferenceUID", "SeriesInstanceUID", "StudyInstanceUID", "SOPClassUID")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +174,7 @@ def _choose(contents: FolderContents, folder: Path, series_uid: str | None) -> S
         raise InputError(
             f"The folder holds {len(series)} series: {_list(series)}.",
             code="E314",
-            hint="Choose one by its series UID.",
+            hint="Choose one by its series UID (in a terminal: --series-uid UID).",
             path=folder,
         )
     return series[0]
@@ -188,8 +190,8 @@ def _check_identity(files: list[Header]) -> None:
     identities = []
     for file in files:
         with damage_in(file.path):
-            keywords = ("SOPInstanceUID", "FrameOfReferenceUID", *_SAME_IN_ALL)
-            identities.append({keyword: str(file.dataset.get(keyword, "") or "") for keyword in keywords})
+            identity = {keyword: text(file.dataset, keyword) for keyword in _UIDS}
+            identities.append({**identity, "PatientID": str(file.dataset.get("PatientID", "") or "")})
     seen: dict[str, Header] = {}
     for file, identity in zip(files, identities, strict=True):
         uid = identity["SOPInstanceUID"]
@@ -213,9 +215,11 @@ def _check_identity(files: list[Header]) -> None:
                 path=files[0].path.parent,
             )
     frames = {identity["FrameOfReferenceUID"] for identity in identities}
-    if "" in frames:
+    without = sum(not identity["FrameOfReferenceUID"] for identity in identities)
+    if without:
         raise InputError(
-            "The series has no frame of reference (Frame of Reference UID), so nothing can be placed in it.",
+            f"{without} of {len(files)} images have no frame of reference (Frame of Reference UID), so nothing can be "
+            "placed in the series.",
             code="E316",
             hint="Choose the original series; a converted one often has lost it.",
             path=files[0].path.parent,

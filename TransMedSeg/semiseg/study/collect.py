@@ -1,0 +1,130 @@
+"""Everything the runs of a study have written, as one set of numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..metrics.table import Table
+from ..protocol import RESULT_FILE
+from . import record
+from .definition import Study
+from .grid import Line, Run, lines_of, runs_of
+from .statistics import Interval, Summary, paired_interval, summarize
+from .tasks import Place, asked_of
+
+SCORES_FILE = "dice.json"
+ALL = "all structures"
+"""The mean over structures, taken for every case first."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the rows of one table have in common."""
+
+    data: str
+    labels: int | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.data}, {'all labels' if self.labels is None else f'{self.labels} labels'}"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run that is done.
+
+    Attributes:
+        result: Its ``result.json``.
+        table: Its scores, case by structure.
+    """
+
+    run: Run
+    result: dict[str, Any]
+    table: Table
+
+    def value(self, structure: str, metric: str) -> dict[str, float]:
+        """A metric by case."""
+        rows = self.table.rows
+        if structure != ALL:
+            return {row.case: row.values.get(metric, math.nan) for row in rows if row.label == structure}
+        by_case: dict[str, list[float]] = {}
+        for row in rows:
+            value = row.values.get(metric, math.nan)
+            by_case.setdefault(row.case, []).extend([] if math.isnan(value) else [value])
+        return {case: sum(values) / len(values) if values else math.nan for case, values in by_case.items()}
+
+
+@dataclass
+class Results:
+    """The whole study.
+
+    Attributes:
+        study, place: What and where.
+        runs: All, done or not.
+        scored: Those that are done and have scores.
+        failed: Reason by run id.
+    """
+
+    study: Study
+    place: Place
+    runs: list[Run]
+    scored: list[Scored] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[Line]:
+        return lines_of(self.study)
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """In the order of the study; only those with a scored run."""
+        found = [Condition(data.name, labels) for data in self.study.data for labels in self._labels]
+        return [one for one in found if any(self.of(one, line) for line in self.lines)]
+
+    @property
+    def _labels(self) -> list[int | None]:
+        return list(dict.fromkeys(run.labels for run in self.runs))
+
+    @property
+    def structures(self) -> list[str]:
+        """Names as scored; ``ALL`` comes first where there are several."""
+        names = list(dict.fromkeys(row.label for one in self.scored for row in one.table.rows))
+        return [ALL, *names] if len(names) > 1 else names
+
+    def of(self, condition: Condition, line: Line) -> list[Scored]:
+        """The runs of one row of one table, by seed."""
+        return [
+            one for one in self.scored
+            if one.run.line.name == line.name and one.run.data.name == condition.data and one.run.labels == condition.labels
+        ]  # fmt: skip
+
+    def values(self, condition: Condition, line: Line, structure: str, metric: str) -> dict[int, dict[str, float]]:
+        """A metric by seed and case."""
+        return {one.run.seed: one.value(structure, metric) for one in self.of(condition, line)}
+
+    def summary(self, condition: Condition, line: Line, structure: str, metric: str) -> Summary | None:
+        """None when no run of the row is done."""
+        values = self.values(condition, line, structure, metric)
+        return summarize(values) if values else None
+
+    def difference(self, condition: Condition, line: Line, structure: str, metric: str) -> Interval | None:
+        """Against the study's first row; None for that row itself, and where one of the two has no run."""
+        first = self.lines[0]
+        values, other = (self.values(condition, one, structure, metric) for one in (line, first))
+        return paired_interval(values, other) if line.name != first.name and values and other else None
+
+
+def collect(study: Study, place: Place, failed: dict[str, str] | None = None) -> Results:
+    """Reads what is there; a run that is not done is missing, not zero. Runs that were made for another version of the study do not count."""
+    results = Results(study, place, runs_of(study), failed=dict(failed or {}))
+    for run in results.runs:
+        folder = place.run_dir(run)
+        result, scores = record.read_json(folder / RESULT_FILE), record.read_json(folder / SCORES_FILE)
+        asked = record.read_asked(folder)
+        if result is not None and scores is not None and asked is not None and not record.changes(asked, asked_of(study, place, run)):
+            results.scored.append(Scored(run, result, Table.from_json(scores)))
+        elif run.id not in results.failed and (failure := record.last_failure(folder)) is not None:
+            results.failed[run.id] = str(failure.get("message", ""))
+    return results

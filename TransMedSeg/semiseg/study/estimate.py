@@ -1,0 +1,61 @@
+"""How long a run will take: from the probe, from runs of the same row that are done, or from the budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..protocol import RESULT_FILE
+from . import record
+from .definition import Study
+from .grid import Run
+from .tasks import Place, measured
+
+
+class Estimate:
+    """Seconds of runs; learns from those that end.
+
+    Args:
+        study: What is run.
+        place: Where.
+        runs: Of the study.
+    """
+
+    def __init__(self, study: Study, place: Place, runs: list[Run]) -> None:
+        self._study, self._place = study, place
+        self._runs = {run.id: run for run in runs}
+        self._steps: dict[str, list[float]] = {}
+        self._beside: list[float] = []
+        for run in runs:
+            result = record.read_json(place.run_dir(run) / RESULT_FILE)
+            if result is not None:
+                self._learn(run, result)
+
+    def learn(self, run_id: str, wall_s: float) -> None:
+        """A run has ended after so many seconds."""
+        run = self._runs.get(run_id)
+        result = None if run is None else record.read_json(self._place.run_dir(run) / RESULT_FILE)
+        if run is not None and result is not None:
+            self._learn(run, result)
+            self._beside.append(max(0.0, wall_s - float(result.get("train_s", 0.0))))
+
+    def seconds(self, run_id: str) -> float | None:
+        """Of a run from its start to its end, as far as anything is known; None when nothing is."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return None
+        beside = sum(self._beside) / len(self._beside) if self._beside else 0.0
+        iterations = self._iterations(run)
+        known = self._steps.get(run.measure)
+        if known and iterations:
+            return iterations * sum(known) / len(known) + beside
+        probe = measured(self._place, run).get("step_s")
+        if probe and iterations:
+            return iterations * float(probe) + beside
+        return self._study.budget.seconds + beside if self._study.budget.seconds else None
+
+    def _iterations(self, run: Run) -> int:
+        return self._study.budget.iterations or int(measured(self._place, run).get("iterations", 0))
+
+    def _learn(self, run: Run, result: dict[str, Any]) -> None:
+        if result.get("iterations"):
+            self._steps.setdefault(run.measure, []).append(float(result["train_s"]) / result["iterations"])

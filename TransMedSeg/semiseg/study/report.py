@@ -1,0 +1,206 @@
+"""The report of a study: one HTML file that needs no other, and the CSV files beside it."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from pathlib import Path
+
+from ..data.atomic import write_text
+from ..report.html import figure, page, table
+from . import plots, words
+from .collect import Condition, Results, collect
+from .definition import Study
+from .sheets import CASES_FILE, RUNS_FILE, SUMMARY_FILE, state_of, write_sheets
+from .statistics import Interval, Summary
+from .tasks import Place
+
+REPORT_FILE = "report.html"
+
+_METRICS = (
+    ("jaccard", "Jaccard", "{:.3f}"),
+    ("hd95_voxels", "95HD (voxel)", "{:.1f}"),
+    ("asd_voxels", "ASD (voxel)", "{:.2f}"),
+    ("hd95_mm", "95HD (mm)", "{:.1f}"),
+    ("assd_mm", "ASSD (mm)", "{:.2f}"),
+)
+_STYLE = """
+body{max-width:72rem}.wide{overflow-x:auto}.wide td{white-space:nowrap}.text td{white-space:normal}td,th{vertical-align:top}td:nth-child(2),th:nth-child(2){text-align:right}
+.text td,.text th{text-align:left}.plots img{max-width:100%;height:auto}.plots figcaption{max-width:40rem}.warn{color:#b00020}
+"""
+
+
+def write_study_report(study: Study, place: Place, failed: dict[str, str] | None = None) -> Path:
+    """Writes ``report.html``, ``runs.csv``, ``cases.csv`` and ``summary.csv`` into the study's folder; an unfinished study gets what is there."""
+    results = collect(study, place, failed)
+    write_sheets(results, place.out_dir)
+    path = place.out_dir / REPORT_FILE
+    write_text(path, page(study.title, _parts(results), _STYLE))
+    return path
+
+
+def _parts(results: Results) -> list[str]:
+    study = results.study
+    parts = [
+        f"<h1>{html.escape(study.title)}</h1>",
+        f"<p>{html.escape(study.question)}</p>" if study.question else "",
+        f"<p class=note>{_state(results)} Research use only.</p>",
+    ]
+    for condition in results.conditions:
+        parts += _condition(results, condition)
+    parts += _across(results)
+    parts += [
+        _costs(results),
+        _rows(results),
+        _list("The protocol in words", words.protocol(results)),
+        _list("What the tables do not show", words.limits(results)),
+        _runs(results),
+        f"<h2>The study</h2><p class=note>Numbers in full precision: {RUNS_FILE}, {CASES_FILE}, {SUMMARY_FILE}. Each run is an ordinary run folder below <code>runs</code> "
+        f"with its resolved <code>job.json</code>.</p><details><summary>Definition</summary><pre>{html.escape(_definition(study))}</pre></details>",
+    ]
+    return parts
+
+
+def _state(results: Results) -> str:
+    states = [state_of(results, run.id) for run in results.runs]
+    words_ = [f"{states.count('done')} of {len(states)} runs are done"]
+    if states.count("failed"):
+        words_.append(f"<span class=warn>{states.count('failed')} failed</span>")
+    return ", ".join(words_) + "."
+
+
+def _condition(results: Results, condition: Condition) -> list[str]:
+    parts = [f"<h2>{html.escape(condition.title)}</h2>"]
+    structures = results.structures
+    for place, structure in enumerate(structures):
+        heading = f"<h3>{html.escape(structure)}</h3>" if len(structures) > 1 else ""
+        body = heading + f"<div class=wide>{table(_score_rows(results, condition, structure))}</div>"
+        parts.append(body if place == 0 else f"<details><summary>{html.escape(structure)}</summary>{body}</details>")
+    parts.append("<div class=plots>" + "".join(_pictures(results, condition)) + "</div>")
+    return parts
+
+
+def _score_rows(results: Results, condition: Condition, structure: str) -> list[list[str]]:
+    selected = words.has_selected(results) and structure == results.structures[0]
+    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", "Δ Dice to first row [95 %]", *(title for _, title, _ in _METRICS)]
+    rows = [heading + (["Dice, best on test (selected on the test cases)"] if selected else [])]
+    for line in results.lines:
+        summary = results.summary(condition, line, structure, "dice")
+        if summary is None:
+            continue
+        row = [line.name, str(summary.num_seeds), str(summary.num_cases), *(_number(value, "{:.3f}") for value in _dice(summary))]
+        row.append(_interval(results.difference(condition, line, structure, "dice"), is_first=line.name == results.lines[0].name))
+        for metric, _, form in _METRICS:
+            other = results.summary(condition, line, structure, metric)
+            row.append(_number(other.mean, form) if other else "–")
+        rows.append(row + ([_selected(results, condition, line)] if selected else []))
+    return rows
+
+
+def _dice(summary: Summary) -> list[float]:
+    return [summary.mean, summary.sd_seeds, summary.sd_cases, summary.smallest]
+
+
+def _interval(interval: Interval | None, is_first: bool) -> str:
+    if is_first:
+        return "reference"
+    if interval is None:
+        return "–"
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def _selected(results: Results, condition: Condition, line: object) -> str:
+    """Mean over the runs that recorded it."""
+    found = [one.result["best_on_test"]["dice"] for one in results.of(condition, line) if isinstance(one.result.get("best_on_test"), dict)]
+    return _number(sum(found) / len(found), "{:.3f}") if found else "–"
+
+
+def _pictures(results: Results, condition: Condition) -> list[str]:
+    structure = results.structures[0]
+    where = condition.title
+    found = [
+        (plots.per_volume(results, condition, structure), f"{where}: every held-out volume, averaged over seeds. Gray: quartiles and median. Diamond: mean."),
+        (plots.differences(results, condition, structure), f"{where}: mean paired difference to the first row with its 95 % interval. Filled: the interval leaves zero aside."),
+        (plots.case_map(results, condition, structure), f"{where}: difference to the first row for every volume, the hardest volume of the first row on the left. Blue: better than the first row."),
+        (plots.per_structure(results, condition), f"{where}: every structure; a dot is a seed."),
+    ]
+    found += [(png, f"{where}: Dice over {option}; bars are the spread over seeds.") for option, png in plots.over_option(results, condition, structure)]
+    return [figure(png, caption) for png, caption in found if png is not None]
+
+
+def _across(results: Results) -> list[str]:
+    figures = []
+    for data in results.study.data:
+        png = plots.over_labels(results, data.name, results.structures[0]) if results.scored else None
+        if png is not None:
+            figures.append(figure(png, f"{data.name}: Dice over the number of labeled cases; bars are the spread over seeds."))
+    return ["<h2>Number of labeled cases</h2><div class=plots>", *figures, "</div>"] if figures else []
+
+
+def _costs(results: Results) -> str:
+    if not results.scored:
+        return ""
+    rows = [["row", "runs", "steps", "ms a step", "of the first row", "training (min)", "with scoring (min)", "parameters", "trained", "GPU memory (GB)", "main memory (GB)"]]
+    first = None
+    for line in results.lines:
+        found = [one.result for one in results.scored if one.run.line.name == line.name]
+        if not found:
+            continue
+        step_ms = _mean([1000 * one["train_s"] / one["iterations"] for one in found if one.get("iterations")])
+        first = step_ms if first is None else first
+        gpu, host = _mean([one.get("peak_gpu_memory_gb", 0) for one in found]), _mean([one.get("peak_host_memory_gb", 0) for one in found])
+        rows.append([
+            line.name, str(len(found)), f"{_mean([one.get('iterations', 0) for one in found]):,.0f}", f"{step_ms:,.0f}", f"{step_ms / first:.2f} ×",
+            f"{_mean([one['train_s'] for one in found]) / 60:.1f}", f"{_mean([_wall_s(one) for one in found]) / 60:.1f}",
+            f"{found[0].get('parameters', 0):,}", f"{found[0].get('trained_parameters', 0):,}", f"{gpu:.2f}" if gpu else "–", f"{host:.2f}" if host else "–",
+        ])  # fmt: skip
+    note = (
+        "Means over runs. Parameters: of the network that is deployed; trained: of everything that has a gradient. Memory: the most a run held at once by the end of its "
+        "training, code and data included. Runs side by side slow each other."
+    )
+    return f"<h2>Cost</h2><div class=wide>{table(rows)}</div><p class=note>{note}</p>"
+
+
+def _wall_s(result: dict) -> float:
+    return float(result.get("wall_s", 0.0))
+
+
+def _rows(results: Results) -> str:
+    rows = [["row", "method", "options", "note"]]
+    for line in results.lines:
+        own = {name: value for name, value in line.job.items() if name != "method" and value != results.study.common.get(name)}
+        options = ", ".join(_flat("", own)) or "as common"
+        taken = "; ".join(f"{name}: mean of {', '.join(source['scalars'])} in {source['row']}" for name, source in line.take.items())
+        rows.append([line.name, line.method, "; ".join(filter(None, [options, taken])), line.note])
+    return f"<h2>Rows</h2><div class='wide text'>{table(rows)}</div>"
+
+
+def _flat(prefix: str, values: dict) -> list[str]:
+    found = []
+    for name, value in values.items():
+        found += _flat(f"{prefix}{name}.", value) if isinstance(value, dict) else [f"{prefix}{name} = {json.dumps(value)}"]
+    return found
+
+
+def _runs(results: Results) -> str:
+    rows = [["run", "state", "reason"]]
+    rows += [[run.id, state_of(results, run.id), results.failed.get(run.id, "")] for run in results.runs]
+    opened = " open" if results.failed else ""
+    return f"<h2>Runs</h2><details{opened}><summary>{len(results.runs)} runs</summary><div class=text>{table(rows)}</div></details>"
+
+
+def _list(title: str, sentences: list[str]) -> str:
+    return f"<h2>{title}</h2><ul>{''.join(f'<li>{html.escape(one)}</li>' for one in sentences)}</ul>"
+
+
+def _definition(study: Study) -> str:
+    return study.path.read_text(encoding="utf-8")
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if value is None or math.isnan(value) else form.format(value)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,123 @@
+"""Mean, spread over seeds and over cases, and the paired bootstrap against the first row. Plain arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+Values = Mapping[int, Mapping[str, float]]
+"""A metric by seed and case; NaN is "not defined"."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A paired difference to the first row.
+
+    Attributes:
+        mean: Over cases, in the unit of the metric; each case is averaged over seeds first.
+        low, high: Ends of the 95 % percentile interval of the bootstrap over cases.
+        num_cases: Cases that both rows have.
+        num_seeds: Seeds that both rows have; 0 when they share none and each is averaged over its own.
+    """
+
+    mean: float
+    low: float
+    high: float
+    num_cases: int
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A row of a table.
+
+    Attributes:
+        mean: Over cases, each averaged over seeds.
+        sd_seeds: Standard deviation (n - 1) of the seeds' means; NaN with one seed.
+        sd_cases: Standard deviation (n - 1) over cases, each averaged over seeds; NaN with one case.
+        smallest, largest: Case.
+        num_seeds, num_cases: That the numbers rest on.
+        undefined: Values that are not defined and left out.
+    """
+
+    mean: float
+    sd_seeds: float
+    sd_cases: float
+    smallest: float
+    largest: float
+    num_seeds: int
+    num_cases: int
+    undefined: int
+
+
+def summarize(values: Values) -> Summary:
+    """Mean and spreads of one row."""
+    cases = case_means(values)
+    known = np.array([one for one in cases.values() if not math.isnan(one)])
+    seeds = [_mean([one for one in by_case.values()]) for by_case in values.values()]
+    seeds = [one for one in seeds if not math.isnan(one)]
+    undefined = sum(math.isnan(one) for by_case in values.values() for one in by_case.values())
+    if len(known) == 0:
+        return Summary(*[math.nan] * 5, num_seeds=len(seeds), num_cases=0, undefined=undefined)
+    return Summary(
+        float(known.mean()), _sd(np.array(seeds)), _sd(known), float(known.min()), float(known.max()), len(seeds), len(known), undefined
+    )
+
+
+def case_means(values: Values) -> dict[str, float]:
+    """Each case averaged over the seeds in which it is defined."""
+    cases = list(dict.fromkeys(case for by_case in values.values() for case in by_case))
+    return {case: _mean([by_case[case] for by_case in values.values() if case in by_case]) for case in cases}
+
+
+def paired_interval(values: Values, first: Values, seed: int = 0, resamples: int = RESAMPLES) -> Interval | None:
+    """The mean difference of a row to the first one, with its bootstrap interval.
+
+    The unit that is drawn is the case: with replacement, as many as there are, both rows together. Each case is averaged over the seeds that both rows have,
+    so the interval says how far the difference depends on which cases were held out, and nothing about what another seed would give.
+
+    Args:
+        values: Of the row.
+        first: Of the first row.
+        seed: Of the draws.
+        resamples: Draws.
+
+    Returns:
+        None when fewer than two cases are defined in both.
+    """
+    differences = np.array(list(paired_differences(values, first).values()))
+    if len(differences) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    means = differences[rng.integers(0, len(differences), (resamples, len(differences)))].mean(1)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return Interval(float(differences.mean()), float(low), float(high), len(differences), len(_shared(values, first)))
+
+
+def paired_differences(values: Values, first: Values) -> dict[str, float]:
+    """The difference of a row to the first one for every case that is defined in both, over the seeds that both have (over each row's own where they share none)."""
+    shared = _shared(values, first)
+    own = case_means({one: values[one] for one in shared} if shared else values)
+    other = case_means({one: first[one] for one in shared} if shared else first)
+    found = {case: own[case] - other[case] for case in own if case in other}
+    return {case: difference for case, difference in found.items() if not math.isnan(difference)}
+
+
+def _shared(values: Values, first: Values) -> list[int]:
+    return [seed for seed in values if seed in first]
+
+
+def _mean(values: list[float]) -> float:
+    known = [one for one in values if not math.isnan(one)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _sd(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan

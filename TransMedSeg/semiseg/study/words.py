@@ -1,0 +1,114 @@
+"""What a reader must know beside the numbers: the protocol in words, and what the tables do not show."""
+
+from __future__ import annotations
+
+from .. import __version__
+from . import record
+from .collect import Results
+from .statistics import RESAMPLES
+from .tasks import measured
+
+def protocol(results: Results) -> list[str]:
+    """Sentences: data, labels, budget, checkpoint, scoring, comparison, computer."""
+    return [
+        *(_data(results)),
+        _runs(results),
+        _budget(results),
+        "The score is that of the last checkpoint. No checkpoint, threshold or option was chosen on the held-out cases"
+        + ("; the column on the best checkpoint is the exception and says so." if has_selected(results) else "."),
+        "Every held-out volume is segmented whole and scored on its own grid. Millimeters use each volume's spacing; voxels follow medpy, as the papers print "
+        "them. An empty mask against a filled one scores Dice 0 and the diagonal of the image as distance.",
+        "Mean: over the held-out cases, each averaged over seeds. ± seeds: standard deviation of the seeds' means. ± cases: standard deviation over cases, each "
+        "averaged over seeds. Both with n - 1.",
+        f"Difference: paired by case against the first row, {results.lines[0].name}, in the unit of the metric (Dice from 0 to 1). In brackets its 95 % percentile "
+        f"interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the case, averaged over the seeds that both rows have.",
+        _computer(results),
+    ]
+
+
+def limits(results: Results) -> list[str]:
+    """Sentences: what nobody may conclude."""
+    found = []
+    missing = len(results.runs) - len(results.scored)
+    if missing:
+        found.append(f"{missing} of {len(results.runs)} runs are missing (failed or not done yet); rows rest on what is there.")
+    seeds = [len(results.of(condition, line)) for condition in results.conditions for line in results.lines if results.of(condition, line)]
+    if seeds and min(seeds) == 1:
+        found.append("Rows with one seed have no spread over seeds: another seed may change their order.")
+    if len(set(seeds)) > 1:
+        found.append("Rows have different numbers of seeds, so their means rest on different trainings. The difference to the first row takes only seeds that both rows have.")
+    if seeds and max(seeds) > 1:
+        found.append(f"{max(seeds)} seeds give a coarse idea of the spread between trainings, no more.")
+    cases = {len(one.value(results.structures[0], "dice")) for one in results.scored}
+    if cases:
+        found.append(
+            f"The intervals speak of the {max(cases)} held-out cases: cases like these. They hold neither the spread over seeds, nor other choices of labeled cases, "
+            "nor other scanners."
+        )
+    others = len(results.lines) - 1
+    if others > 1:
+        found.append(
+            f"{others} rows are compared with the first one without correction: among many rows some interval leaves zero aside by chance "
+            f"(one in twenty where nothing differs)."
+        )
+    found.append(_fairness(results))
+    found.append("Options were not tuned for these data: a method that needs another learning rate or weight than its default is not shown at its best.")
+    if any(data.phantom for data in results.study.data):
+        found.append("Phantoms are computed, not scanned. An order of methods on phantoms need not hold on patients.")
+    return [*found, *results.study.limits]
+
+
+def has_selected(results: Results) -> bool:
+    """Whether runs recorded their best score on the held-out cases."""
+    return any(isinstance(one.result.get("best_on_test"), dict) for one in results.scored)
+
+
+def _data(results: Results) -> list[str]:
+    sentences = []
+    for data in results.study.data:
+        counts = [one.result.get("cases", {}) for one in results.scored if one.run.data.name == data.name]
+        numbers = ""
+        if counts:
+            labeled = sorted({one.get("labeled", 0) for one in counts})
+            first = counts[0]
+            numbers = f": {' or '.join(map(str, labeled))} labeled, {first.get('unlabeled', 0)} unlabeled with {first.get('labeled', 0)} labeled, {first.get('held_out', 0)} held out"
+        kind = "Phantoms" if data.phantom else "Cases"
+        sentences.append(f"{kind} of \u201c{data.name}\u201d{numbers}. {data.note}".strip())
+    return sentences
+
+
+def _runs(results: Results) -> str:
+    study = results.study
+    labels = ", ".join("all" if count is None else str(count) for count in study.labels)
+    return (
+        f"{len(results.lines)} rows on {len(study.data)} data set{'s' * (len(study.data) > 1)}, labeled cases: {labels}, seeds: {', '.join(map(str, study.seeds))} "
+        f"(rows may state their own). {len(results.scored)} of {len(results.runs)} runs are done. With fewer labels the first cases keep theirs, and the others are used without."
+    )
+
+
+def _budget(results: Results) -> str:
+    budget = results.study.budget
+    if budget.iterations:
+        return f"Budget: {budget.iterations:,} steps a run, whatever a step costs."
+    settled = {run.line.name: measured(results.place, run) for run in reversed(results.runs)}
+    steps = ", ".join(f"{line.name} {settled[line.name]['iterations']:,}" for line in results.lines if settled.get(line.name, {}).get("iterations"))
+    return (
+        f"Budget: {budget.seconds:g} seconds of training, the same for every row. A probe of a few steps, run alone, turned them into steps once a row and data set; "
+        f"every seed and number of labels takes these: {steps or 'not measured yet'}."
+    )
+
+
+def _fairness(results: Results) -> str:
+    if results.study.budget.iterations:
+        return "Equal steps are not equal time: a row whose step costs more has had more computing. The table of costs says how much."
+    return (
+        "Equal seconds hold for the computer on which steps were measured and for its load at that moment; on another one the rows would get other numbers of steps. "
+        "A short budget favors methods that learn fast."
+    )
+
+
+def _computer(results: Results) -> str:
+    jobs = [(record.read_json(results.place.run_dir(one.run) / "job.json") or {}).get("options", {}) for one in results.scored]
+    places = sorted({f"{job.get('device', '?')} with {job.get('threads', '?')} threads" for job in jobs})
+    versions = {str((record.read_json(results.place.run_dir(one.run) / record.ASKED_FILE) or {}).get("semiseg", "?")) for one in results.scored}
+    return f"Computed on {' and '.join(places) or 'nothing yet'}; semiseg {', '.join(sorted(versions)) or __version__}."
