@@ -60,6 +60,13 @@ def knownGpus() -> list[Gpu]:
     return list(_known or [])
 
 
+def knownDevice(device: str) -> str:
+    """What "auto" means as far as the GPUs were asked for; never waits."""
+    if device != "auto":
+        return device
+    return knownGpus()[0].device if knownGpus() else "cpu"
+
+
 def gpus() -> list[Gpu]:
     """The GPUs, asked once. The first call may take a second where there is an NVIDIA driver."""
     if _known is None:

@@ -59,14 +59,14 @@ def describeCommand() -> list[str]:
     return [enginePython(), str(Path(__file__).with_name("StartEngine.py")), str(engineFolder()), "--describe"]
 
 
-def startArguments(runDir: Path, detached: bool, after: list[Path], packages: Path | None = None) -> list[str]:
+def startArguments(runDir: Path, detached: bool, after: list[Path | int], packages: Path | None = None) -> list[str]:
     """Arguments for the Python that runs the engine."""
     starter = Path(__file__).with_name("StartEngine.py")
     arguments = [str(starter), str(engineFolder()), str(runDir)]
     if not detached:
         arguments += ["--parent", str(os.getpid())]
     for other in after:
-        arguments += ["--after", str(other)]
+        arguments += ["--after-pid" if isinstance(other, int) else "--after", str(other)]
     if packages is not None:
         arguments += ["--packages", str(packages)]
     return arguments
@@ -119,19 +119,19 @@ class EngineProcess:
     def isDetached(self) -> bool:
         return self._detached
 
-    def start(self, verb: str, options: dict, detached: bool = False, after: list[Path] | None = None) -> None:
+    def start(self, verb: str, options: dict, detached: bool = False, after: list[Path | int] | None = None) -> None:
         """Writes the job and starts the engine. Where it cannot start, `onEnded` gets E501.
 
         Args:
             verb: What to do, one of the protocol's verbs.
             options: Of the verb; the engine fills in every default.
             detached: The run outlives Slicer.
-            after: Runs to wait for.
+            after: Runs to wait for, and the process of the first where that was started just now.
         """
         protocol.write_job(self.runDir, protocol.Job(verb, options))
         self.resume(detached, after)
 
-    def resume(self, detached: bool = True, after: list[Path] | None = None) -> None:
+    def resume(self, detached: bool = True, after: list[Path | int] | None = None) -> None:
         """Starts the engine on the job that is in the folder already; a stopped training continues."""
         for name in (protocol.STOP_FILE, CLOSED_FILE):
             (self.runDir / name).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from .Messages import withCode
 from .RunAdvice import RunAdvice
 from .RunCurves import RunCurves, charts
+from .RunOverlay import RunOverlay
 from .RunState import durationText, logTail
 
 _PLOT_VIEW_TAG = "TransMedSegTrain"
@@ -30,6 +31,7 @@ class RunView:
         self.runDir: Path | None = None
         self.curves: RunCurves | None = None
         self.advice = RunAdvice()
+        self.overlay = RunOverlay(ui.overlayButton)
         self._memoryGb: float | None = None
         self._progress: dict = {}
         self._warnings: list[str] = []
@@ -54,6 +56,7 @@ class RunView:
         self.ui.progressBar.setValue(0)
         self.ui.previewLabel.hide()
         self.ui.previewTextLabel.hide()
+        self.overlay.forget()
         self._onChart(self.ui.chartComboBox.currentIndex)
 
     def hear(self, events: list[dict]) -> None:
@@ -122,12 +125,11 @@ class RunView:
         return ", ".join(parts)
 
     def _showPreview(self, event: dict) -> None:
-        path = str(event.get("path", ""))
-        pixmap = qt.QPixmap(path)
-        if pixmap.isNull():
-            return
-        self.ui.previewLabel.setPixmap(pixmap.scaledToWidth(_PREVIEW_WIDTH, qt.Qt.SmoothTransformation))
-        self.ui.previewLabel.show()
+        self.overlay.hear(event)
+        pixmap = qt.QPixmap(str(event.get("path", "")))
+        if not pixmap.isNull():
+            self.ui.previewLabel.setPixmap(pixmap.scaledToWidth(_PREVIEW_WIDTH, qt.Qt.SmoothTransformation))
+            self.ui.previewLabel.show()
         self.ui.previewTextLabel.text = _("Worst validation slice: {case}, slice {slice}, Dice {dice}, iteration {step}").format(
             case=event.get("case", "?"), slice=event.get("slice", "?"), dice=_number(event.get("dice")), step=event.get("step", "?")
         )

@@ -37,6 +37,7 @@ class CaseRow:
     size: str = ""
     spacing: str = ""
     image: str = ""
+    patient: str = ""
 
     @property
     def mark(self) -> str:
@@ -56,7 +57,7 @@ def _rowFrom(fields: dict) -> CaseRow:
     use = fields.get("use") or ""
     isRefused = use.startswith("refused")
     role = use.removeprefix("refused (").removesuffix(")") if isRefused else use
-    texts = {name: fields.get(key) or "" for name, key in (("reason", "reason"), ("code", "code"), ("size", "size"), ("image", "image"))}
+    texts = {name: fields.get(key) or "" for name, key in (("reason", "reason"), ("code", "code"), ("size", "size"), ("image", "image"), ("patient", "patient"))}
     return CaseRow(fields.get("case") or "", role, not isRefused, spacing=fields.get("spacing_mm") or "", **texts)
 
 
@@ -111,6 +112,14 @@ class TrainCases:
     def used(self, role: str) -> int:
         """How many cases of a role the engine will use."""
         return sum(row.isUsed and row.role == role for row in self._rows)
+
+    def labeledPatients(self) -> list[str]:
+        """The name of one used labeled case of every patient."""
+        first: dict[str, str] = {}
+        for row in self._rows:
+            if row.isUsed and row.role == "labeled":
+                first.setdefault(row.patient or row.name, row.name)
+        return list(first.values())
 
     def add(self, role: str, paths: list[Path]) -> None:
         """Adds files and folders to a list; what is in it already is not added twice."""

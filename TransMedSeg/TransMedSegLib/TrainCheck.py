@@ -53,11 +53,14 @@ class TrainCheck:
         if self.isCurrent:
             self._panel.cases.setRows(readCases(self._panel.runsFolder() / CHECK_FOLDER))
 
+    def folder(self) -> Path:
+        return self._panel.runsFolder() / CHECK_FOLDER
+
     def start(self) -> None:
         """Lets the engine look at every volume. The check ends with Slicer."""
         if self._panel.refuseFolder():
             return
-        folder = self._panel.runsFolder() / CHECK_FOLDER
+        folder = self.folder()
         self.fingerprint = ""
         self.process = EngineProcess(folder, self._onEvents, self._onEnded)
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,12 +76,18 @@ class TrainCheck:
                 self._panel.ui.checkLabel.text = withCode(str(event.get("code") or ""), str(event.get("message", "")))
 
     def _onEnded(self, ending: Ending) -> None:
-        self._panel.cases.setRows(readCases(self._panel.runsFolder() / CHECK_FOLDER))
-        self.fingerprint = fingerprint(self._panel.parameters)
-        self._panel.ui.checkLabel.text = self._summary() if ending.state == State.Finished else ""
+        self.showChecked()
+        if ending.state != State.Finished:
+            self._panel.ui.checkLabel.text = ""
         if ending.state == State.Failed:
             self._panel.notice.say(ending.text, ending.code, self._panel.follow.helpActions(self.process.runDir))
         self._panel.updateButtons()
+
+    def showChecked(self) -> None:
+        """Shows what the engine found in the folder of the check."""
+        self._panel.cases.setRows(readCases(self.folder()))
+        self.fingerprint = fingerprint(self._panel.parameters)
+        self._panel.ui.checkLabel.text = self._summary()
 
     def _summary(self) -> str:
         counts = {role: self._panel.cases.used(role) for role in ("labeled", "validation", "unlabeled", "held out")}

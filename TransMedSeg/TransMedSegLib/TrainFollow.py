@@ -16,7 +16,9 @@ from .PanelState import PanelState
 from .RunList import RunList, deviceTitle, isOlderVersion
 from .RunState import CLOSED_FILE, Ending, State, durationText, lastIteration, readJson, savedModel
 from .TrainCases import readCases
+from .TrainFolds import queueFolds, startFolds, stopFolds
 from .TrainJob import trainOptions
+from .TrainParameters import ScoreOn
 from .TrainStop import TrainStop, stoppedText
 
 
@@ -66,6 +68,9 @@ class TrainFollow:
         isWatching = self.process is not None and self.process.isRunning
         process = EngineProcess(runDir) if isWatching else self._watch(runDir)
         process.start("train", options, detached=True, after=after)
+        patients = self._panel.cases.labeledPatients() if self._panel.parameters.scoreOn == ScoreOn.LeaveOneOut else []
+        if patients and process.ending is None:
+            startFolds(runDir, options, patients, self._panel.parameters.measureGain, process.pid)
         slicer.app.userSettings().setValue("TransMedSeg/RunsFolder", str(self._panel.runsFolder()))
         if isWatching:
             process.letGo()
@@ -134,6 +139,7 @@ class TrainFollow:
 
     def onPause(self) -> None:
         if self.process is not None:
+            stopFolds(self.process.runDir, isClosed=False)
             self.process.pause()
             self._panel.view.say(_("Saving…"))
             self._panel.setState(PanelState.Stopping)
@@ -150,6 +156,7 @@ class TrainFollow:
             self._stopNow()
 
     def _stopNow(self) -> None:
+        stopFolds(self.process.runDir, isClosed=True)
         (self.process.runDir / CLOSED_FILE).touch()
         self.process.stop()
         self._panel.view.say(_("Saving…"))
@@ -204,6 +211,8 @@ class TrainFollow:
         process = self._watch(runDir)
         self._panel.view.hear(protocol.read_events(runDir / protocol.EVENTS_FILE)[0])
         process.resume(detached=True, after=after)
+        if process.ending is None:
+            queueFolds(runDir, process.pid)
         if process.isRunning:
             self._panel.setState(PanelState.Running)
         self._panel.runs.refresh()

@@ -33,7 +33,7 @@ class TrainForm:
         self._methods: dict[str, dict] = {}
         self._asking = self._answered = None
         self._goals = {Goal.Quick: ui.quickRadioButton, Goal.Normal: ui.normalRadioButton, Goal.Best: ui.bestRadioButton}
-        self._scores = {ScoreOn.HoldOut: ui.holdOutRadioButton, ScoreOn.Own: ui.ownRadioButton}
+        self._scores = {ScoreOn.HoldOut: ui.holdOutRadioButton, ScoreOn.LeaveOneOut: ui.leaveOneOutRadioButton, ScoreOn.Own: ui.ownRadioButton}
         for buttons, name in ((self._goals, "goal"), (self._scores, "scoreOn")):
             for member, button in buttons.items():
                 button.connect("toggled(bool)", lambda isOn, name=name, member=member: isOn and self._set(name, member))
@@ -77,11 +77,12 @@ class TrainForm:
         if self._parameters is not None and not self._isShowing:
             setattr(self._parameters, name, value)
 
-    def showTimes(self, seconds: dict[Goal, float | None]) -> None:
-        """Writes behind each goal how long it took last time on this device."""
+    def showTimes(self, seconds: dict[Goal, float | None], isExpected: bool = False) -> None:
+        """Writes behind each goal how long it will take as measured, or how long it took last time on this device."""
+        pattern = _("{goal} (≈ {time})") if isExpected else _("{goal} (took {time})")
         for goal, button in self._goals.items():
-            measured = seconds.get(goal)
-            button.text = goal.label() if measured is None else _("{goal} (took {time})").format(goal=goal.label(), time=durationText(measured))
+            time = seconds.get(goal)
+            button.text = goal.label() if time is None else pattern.format(goal=goal.label(), time=durationText(time))
 
     def showDevices(self, parameters) -> None:
         """Lists the devices that are known so far."""

@@ -42,18 +42,18 @@ def folderProblem(folder: Path) -> tuple[str, str]:
 def trainOptions(parameters, runDir: Path) -> dict:
     """Options of the verb `train`. Volumes of the scene are written into the run folder."""
     labeled, unlabeled = exportNodes(parameters, Path(runDir) / "cases")
-    own = parameters.scoreOn == ScoreOn.Own
+    own, leaveOneOut = parameters.scoreOn == ScoreOn.Own, parameters.scoreOn == ScoreOn.LeaveOneOut
     return {
         "labeled": [str(path) for path in [*parameters.labeledPaths, *labeled]],
         "unlabeled": [str(path) for path in [*parameters.unlabeledPaths, *unlabeled]],
         "held_out": [str(path) for path in parameters.heldOutPaths] if own else [],
-        "num_validation": 0 if own else parameters.numValidation,
+        "num_validation": 0 if own or leaveOneOut else parameters.numValidation,
         "labels": [{"value": parameters.labelValue, "name": parameters.structure.strip()}],
         "method": parameters.method,
         "goal": parameters.goal.value,
         "device": resolveDevice(parameters.device),
         "seed": parameters.seed,
-        "baseline": parameters.measureGain,
+        "baseline": parameters.measureGain and not leaveOneOut,  # then every run that leaves one out measures it
         "method_options": json.loads(parameters.methodOptions or "{}"),
     }
 
@@ -71,7 +71,6 @@ def fingerprint(parameters) -> str:
             parameters.numValidation,
             parameters.structure,
             parameters.labelValue,
-            parameters.goal.value,
             parameters.device,
             parameters.seed,
         ]

@@ -17,7 +17,10 @@ from .TrainCases import TrainCases
 from .TrainCheck import TrainCheck
 from .TrainFollow import TrainFollow
 from .TrainForm import TrainForm
+from .TrainFolds import MIN_PATIENTS
 from .TrainJob import folderProblem, whyNotStart
+from .TrainMeasure import TrainMeasure
+from .TrainParameters import ScoreOn
 from .TrainResult import TrainResult
 from .TrainRuns import TrainRuns
 
@@ -34,6 +37,7 @@ class TrainPanel:
         self.parameters = None
         self.state = PanelState.NotReady
         self.check = TrainCheck(self)
+        self.measure = TrainMeasure(self)
         self.follow = TrainFollow(self)
         self._connection = (None, None, None)
         self.notice = Notice()
@@ -82,11 +86,13 @@ class TrainPanel:
     def exit(self) -> None:
         """Another module was opened. A run is still watched, so that its curves stay up to date."""
         self.runs.stop()
+        self.view.overlay.hide()
         self._disconnect()
 
     def leaveScene(self) -> None:
         """The scene is about to be closed or another parameter node comes."""
         self._disconnect()
+        self.view.overlay.hide()
         self.form.setParameters(None)
 
     def _disconnect(self) -> None:
@@ -115,7 +121,7 @@ class TrainPanel:
         """Slicer ends or the module is reloaded. A training goes on; a check of the cases ends."""
         self.exit()
         self.setupPage.cleanup()
-        for process in (self.follow.process, self.check.process):
+        for process in (self.follow.process, self.check.process, self.measure.process):
             if process is not None:
                 process.letGo()
 
@@ -138,6 +144,7 @@ class TrainPanel:
 
     def _onParameters(self) -> None:
         self.form.refresh()
+        self.runs.showTimes(self.parameters)
         if self.check.isDone and not self.check.isCurrent:
             self.check.forget()
         self.updateButtons()
@@ -147,23 +154,40 @@ class TrainPanel:
 
     def whyNotStart(self) -> str:
         """Why the button Start is gray; empty when it is not."""
+        reason = self._whyNotLook()
+        if not reason and self.check.isDone and self.cases.used("labeled") < 2:
+            reason = withCode("E801", message("E801"))
+        return reason or self._whyNotLeaveOneOut()
+
+    def _whyNotLook(self) -> str:
+        """Why the volumes cannot even be looked at."""
         if self.state == PanelState.NotReady:
             return self.setupPage.statusText()
         if self.state == PanelState.Installing:
             return _("Packages are being installed.")
         if self.parameters is None:
             return _("There is no scene.")
-        reason = whyNotStart(self.parameters)
-        if not reason and self.check.isDone and self.cases.used("labeled") < 2:
-            reason = withCode("E801", message("E801"))
-        return reason
+        return whyNotStart(self.parameters)
+
+    def _whyNotLeaveOneOut(self) -> str:
+        if self.parameters.scoreOn != ScoreOn.LeaveOneOut:
+            return ""
+        if not self.check.isDone:
+            return _("Check the volumes first: leaving one out needs their names.")
+        if len(self.cases.labeledPatients()) < MIN_PATIENTS:
+            return _("Leaving one out needs at least {count} labeled patients.").format(count=MIN_PATIENTS)
+        return ""
 
     def updateButtons(self) -> None:
         ui, reason = self.ui, self.whyNotStart()
         isFollowing = self.follow.isRunning
-        isChecking = self.check.isRunning
-        _enable(ui.startButton, not reason and not isChecking, reason or _("The volumes are being checked."), _("Train in the background"))
-        _enable(ui.checkButton, not reason and not isChecking, reason or _("The volumes are being checked."), _("Look at every volume without training"))
+        looking = _("The volumes are being checked.") if self.check.isRunning else _("The times are being measured.") if self.measure.isRunning else ""
+        data = self._whyNotLook()
+        _enable(ui.startButton, not (reason or looking), reason or looking, _("Train in the background"))
+        _enable(ui.checkButton, not (data or looking), data or looking, _("Look at every volume without training"))
+        canMeasure = self.measure.isRunning or not (data or looking)
+        _enable(ui.measureButton, canMeasure, data or looking, _("Measure on this computer how long each goal takes, with about 20 iterations"))
+        ui.measureButton.text = _("Cancel") if self.measure.isRunning else _("Measure")
         _enable(ui.pauseButton, self.state == PanelState.Running, _("No training is watched."), _("Save and leave; the run can be resumed"))
         _enable(ui.stopButton, isFollowing, _("No training is watched."), _("Save and end the run"))
         ui.stopButton.text = _("End now") if self.state == PanelState.Stopping else _("Stop")

@@ -24,6 +24,7 @@ class ScoreOn(enum.Enum):
     """Which volumes tell how good the model is."""
 
     HoldOut = "holdOut"
+    LeaveOneOut = "leaveOneOut"
     Own = "own"
 
 

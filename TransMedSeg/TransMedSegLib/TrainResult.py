@@ -18,6 +18,7 @@ from slicer.i18n import tr as _
 
 from .RunCurves import CHART_ATTRIBUTE, RUN_ATTRIBUTE, findNode
 from .RunState import lastIteration, logTail, readJson
+from .TrainFolds import gainText, leaveOneOutText, meanDice
 
 MODEL_SETTING = "TransMedSeg/Model"
 """Settings key of the model that the other module offers first."""
@@ -42,12 +43,14 @@ class TrainResult:
         self.ui = ui
         self._notice = notice
         self.runDir: Path | None = None
+        self._result: dict = {}
         ui.useModelButton.connect("clicked()", self.useModel)
         ui.exportModelButton.connect("clicked()", self._onExport)
         ui.copyReportButton.connect("clicked()", lambda: self.runDir and self.copyReport(self.runDir))
         self.clear()
 
     def clear(self) -> None:
+        self.runDir = None
         self.ui.resultLabel.text = _("No result yet.")
         self.ui.resultTable.setMRMLTableNode(None)
         self._updateButtons()
@@ -59,10 +62,16 @@ class TrainResult:
             runDir: Its folder.
             result: What the engine handed over; empty for a run that was stopped.
         """
-        self.runDir = Path(runDir)
+        self.runDir, self._result = Path(runDir), result
         self.ui.resultTable.setMRMLTableNode(self._tableNode())
-        self.ui.resultLabel.text = resultText(result) or _("No result yet.")
+        self.refresh()
         self._updateButtons()
+
+    def refresh(self) -> None:
+        """Says anew what the result is worth: runs that leave one out finish one after another."""
+        if self.runDir is not None:
+            texts = (resultText(self._result), leaveOneOutText(self.runDir))
+            self.ui.resultLabel.text = "\n".join(text for text in texts if text) or _("No result yet.")
 
     def _updateButtons(self) -> None:
         hasModel = self.runDir is not None and (self.runDir / protocol.MODEL_FILE).exists()
@@ -130,6 +139,10 @@ def resultText(result: dict) -> str:
             count = int(dice["count"])
             text = _("{title}: {label} Dice {mean} on {count} cases").format(title=title, label=label, mean=f"{dice['mean']:.3f}", count=count)
             lines.append(text + (_(": too few to be sure") if count < _FEW_CASES else ""))
+    for label in result.get("scores") or {}:
+        with_, without = meanDice(result, label), meanDice(result.get("baseline") or {}, label)
+        if with_ is not None and without is not None:
+            lines.append(gainText([(with_, without)], int(result["scores"][label]["dice"]["count"])))
     if not lines and result:
         lines.append(_("Finished without held-out volumes: only the validation curve tells how good it is."))
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from . import Computer
 from .RunList import RunList, stateTitle
 from .RunState import RunSummary, State
+from .TrainMeasure import goalSeconds, known
 from .TrainParameters import Goal
 
 _REFRESH_MS = 3000
@@ -77,13 +78,19 @@ class TrainRuns:
         table.blockSignals(False)
         self._updateButtons()
         self.showTimes(self._panel.parameters)
+        self._panel.result.refresh()
 
     def showTimes(self, parameters) -> None:
-        """Tells the form how long each goal took on the device in question."""
+        """Tells the form how long each goal takes as measured for these settings, else how long it took on the device in question."""
         if parameters is None or self._list is None:
             return
-        known = Computer.knownGpus()
-        device = parameters.device if parameters.device != "auto" else known[0].device if known else "cpu"
+        measure = self._panel.measure
+        measure.show()
+        expected = goalSeconds(known(parameters), measure.trainings())
+        if expected:
+            self._panel.form.showTimes(expected, isExpected=True)
+            return
+        device = Computer.knownDevice(parameters.device)
         self._panel.form.showTimes({goal: self._list.measuredSeconds(goal.value, device) for goal in Goal})
 
     def selected(self) -> RunSummary | None:
