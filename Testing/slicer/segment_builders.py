@@ -146,12 +146,12 @@ class Panel:
     def wait(self, seconds=20):
         return boot.process_events(seconds, until=lambda: not self.segment.isRunning)
 
-    def compare(self, a, b):
+    def compare(self, a, b, seconds=20):
         self.ui.aSelector.setCurrentNode(a)
         self.ui.bSelector.setCurrentNode(b)
         self.ui.compareButton.click()
         comparison = self.module.compare
-        return boot.process_events(20, until=lambda: comparison.comparison is None or not comparison.comparison.isRunning)
+        return boot.process_events(seconds, until=lambda: comparison.comparison is None or not comparison.comparison.isRunning)
 
     def close(self):
         if self.representation.isEntered:

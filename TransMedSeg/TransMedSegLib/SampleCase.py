@@ -69,12 +69,11 @@ def _take(folder):
     image = next((folder / "images").glob("*.nii.gz"), None)
     if image is None:
         raise OSError(f"{folder} holds no phantom.")
-    name = slicer.mrmlScene.GenerateUniqueName(_("Phantom"))
-    volume = readVolume(image, name)
+    volume = readVolume(image, _("Phantom"))
     case = addCase(volume)  # before the mask is there: it would be taken for the work of the user
     try:
-        mask = slicer.util.loadLabelVolume(str(folder / "labels" / image.name), properties={"name": _("{case} truth").format(case=name), "show": False})
+        properties = {"name": _("{case} truth").format(case=case.name), "show": False}
+        slicer.util.loadLabelVolume(str(folder / "labels" / image.name), properties=properties)
     except RuntimeError as error:
         raise OSError(str(error)) from error
-    mask.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return case
