@@ -170,6 +170,16 @@ def test_the_same_model_is_not_copied_twice(dialog, tmp_path):
     assert len(ModelList.models()) == 1
 
 
+def test_a_copy_of_a_model_of_a_training_takes_its_place_and_needs_no_consent(panel, dialog, tmp_path):
+    path = write_model(tmp_path / "run" / "model.pt")
+    (path.parent / "job.json").write_text("{}")
+    panel.segment.models.choose(path)
+    assert ModelList.models() == [path]
+    dialog.add([path])
+    assert ModelList.models() == [dialog.chosen] and dialog.chosen != path and path.exists()
+    assert panel.segment.model == dialog.chosen and ModelList.hasAgreed(hashOf(path))
+
+
 def test_removing_asks_and_deletes_only_what_is_in_the_models_folder(panel, dialog, tmp_path):
     outside = write_model(tmp_path / "run" / "model.pt", name="of a run")
     dialog.add([write_model(tmp_path / "given" / "model.pt")])
@@ -489,10 +499,11 @@ def test_the_time_of_a_case_is_told_once_it_was_measured(panel, tmp_path):
     panel.choose_model(tmp_path)
     panel.add(make_volume("P001"))
     panel.add(make_volume("P002", seed=1))
-    assert panel.ui.segmentButton.toolTip == "Segment the open case (Ctrl+Return)"
+    panel.add(make_volume("P003", seed=2))
+    assert "about" not in panel.ui.modelCardLabel.text + panel.ui.segmentAllButton.toolTip
     assert panel.segment_this()
-    assert re.fullmatch(r"Segment the open case \(Ctrl\+Return\): about \d+ s", panel.ui.segmentButton.toolTip)
-    assert re.fullmatch(r"Segment 1 cases: about \d+ s", panel.ui.segmentAllButton.toolTip)
+    assert re.search(r"research use · about \d+ s for this case$", panel.ui.modelCardLabel.text)
+    assert re.fullmatch(r"Segment 2 cases: about \d+ s", panel.ui.segmentAllButton.toolTip)
 
 
 def test_a_case_is_timed_by_the_events_of_the_engine_without_its_start(tmp_path):

@@ -94,7 +94,7 @@ def test_a_case_of_the_scene_is_segmented_by_the_real_engine_and_scored_as_by_th
     assert Compare.isSameGrid(case.doubtMap, case.volume)
     assert panel.ui.doubtLabel.text.startswith("slices worth a look: ") and panel.ui.doubtList.count > 0
     assert case.number("Doubt") > 0
-    assert "): about " in panel.ui.segmentButton.toolTip
+    assert panel.ui.modelCardLabel.text.endswith(" s for this case")
     # Dice in the table of the scene, and of the command line.
     truth = slicer.util.loadLabelVolume(str(trained / "cohort" / "heldout" / "labels" / "heldout001.nii.gz"), properties={"show": False})
     assert panel.compare(case.segmentation, truth, 120), panel.module.compare.notice.message

@@ -54,7 +54,10 @@ def estimate(modelPath, device, volumeNodes):
 def estimateText(modelPath, device, volumeNodes):
     """The estimate in words; "" where nothing was measured."""
     seconds = estimate(modelPath, device, volumeNodes)
-    return "" if seconds is None else _("about {duration}").format(duration=durationText(max(seconds, 1.0)))
+    if seconds is None:
+        return ""
+    text = _("about {duration} for this case") if len(volumeNodes) == 1 else _("about {duration}")
+    return text.format(duration=durationText(max(seconds, 1.0)))
 
 
 def _known():

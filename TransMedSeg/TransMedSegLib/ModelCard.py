@@ -136,4 +136,4 @@ def _diceText(mean, count):
 
 
 def _sizeText(size):
-    return _("{size} MB").format(size=f"{size / 1e6:.1f}")
+    return _("{size} MB").format(size=f"{size / 1e6:.1f}") if size >= 1e5 else _("{size} kB").format(size=f"{size / 1e3:.1f}")

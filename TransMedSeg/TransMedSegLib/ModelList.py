@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import slicer
-from semiseg.protocol import MODEL_FILE, RESULT_FILE
+from semiseg.protocol import JOB_FILE, MODEL_FILE, RESULT_FILE
 
 from .ModelCard import CARD_FILE, cardOf
 from .ModelFile import ModelRefused, hashOf
@@ -153,6 +153,9 @@ def add(path, **beside):
         target = modelsFolder() / f"{_safe(card.name)} {digest[:8]}"
         shutil.rmtree(target, ignore_errors=True)  # a damaged copy of this very model makes room
         made.rename(target)
+    if (path.parent / JOB_FILE).is_file():
+        agree(digest)  # the user's own training
+    _write(OTHERS_SETTING, [one for one in _others() if one != path])  # the copy takes its place
     return target / MODEL_FILE
 
 

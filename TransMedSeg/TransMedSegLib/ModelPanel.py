@@ -32,6 +32,7 @@ class ModelPanel:
         self.desk, self.ui, self.notice = desk, desk.ui, notice
         self._dialog = None
         self._shown = None
+        self._short = ""
         self._none = _("no model yet: press Manage…")
         self._drop = FileDrop(self.ui.modelComboBox, lambda paths: self.dialog.add(paths))
         self.ui.modelComboBox.connect("activated(int)", self._onChosen)
@@ -90,8 +91,13 @@ class ModelPanel:
                 text, tip = card.short(), "\n".join(f"{what}: {words}" for what, words in card.lines())
             except ModelRefused as refusal:
                 text = f"{refusal} [{refusal.code}]"
+        self._short = text
         self.ui.modelCardLabel.text = text
         self.ui.modelCardLabel.toolTip = tip
+
+    def showTime(self, text):
+        """Adds to the line of the card how long the open case will take; "" where nothing was measured."""
+        self.ui.modelCardLabel.text = f"{self._short} · {text}" if text and self._short else self._short
 
     def choose(self, path):
         """Makes a model the one of the scene."""

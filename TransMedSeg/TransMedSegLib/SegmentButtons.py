@@ -41,17 +41,20 @@ class SegmentButtons:
         ui, case = self.ui, self.desk.current
         reason = self.whyNot(case, isRunning)
         ui.segmentButton.enabled = not reason
-        ui.segmentButton.toolTip = reason or self._with(self._tips["one"], [case])
+        ui.segmentButton.toolTip = reason or self._tips["one"]
+        self._models.showTime(self._time([case]) if not reason else "")
         toDo = [one for one in cases() if one.status == TO_DO]
         reason = self.whyNot(toDo[0] if toDo else case, isRunning) or ("" if toDo else self._tips["none"])
         ui.segmentAllButton.enabled = not reason
-        ui.segmentAllButton.toolTip = reason or self._with(self._tips["all"].format(count=len(toDo)), toDo)
+        ui.segmentAllButton.toolTip = reason or self._withTime(self._tips["all"].format(count=len(toDo)), toDo)
         ui.cancelButton.setVisible(isRunning)
         ui.cancelButton.enabled = not isStopping
         ui.progressBar.setVisible(isRunning)
 
-    def _with(self, text, caseList):
+    def _withTime(self, text, caseList):
         """A tip and how long it will take."""
-        device = self.desk.parameters.device
-        time = CaseTime.estimateText(self._models.model, device, [case.volume for case in caseList])
+        time = self._time(caseList)
         return f"{text}: {time}" if time else text
+
+    def _time(self, caseList):
+        return CaseTime.estimateText(self._models.model, self.desk.parameters.device, [case.volume for case in caseList])
