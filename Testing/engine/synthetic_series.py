@@ -266,6 +266,21 @@ def enhanced(folder: Path, *, phases: int = 1, slope: float = 1.0, is_shared: bo
     return builder.folder
 
 
+def enhanced_one_by_one(folder: Path) -> Path:
+    """Enhanced MR files of one frame each: a volume, but not a source that highdicom takes."""
+    (path,) = enhanced(folder).iterdir()
+    whole = pydicom.dcmread(path)
+    path.unlink()
+    pixels = whole.pixel_array
+    for index, frame in enumerate(whole.PerFrameFunctionalGroupsSequence):
+        ds = deepcopy(whole)
+        ds.SOPInstanceUID, ds.InstanceNumber, ds.NumberOfFrames = generate_uid(), index + 1, 1
+        ds.PerFrameFunctionalGroupsSequence = [frame]
+        ds.PixelData = pixels[index].astype("<i2").tobytes()
+        save(ds, folder / f"IM{index + 1:05d}.dcm")
+    return folder
+
+
 # --------------------------------------------------------------------------------------------------- faulty series
 
 

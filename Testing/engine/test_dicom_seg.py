@@ -30,7 +30,7 @@ from semiseg.data.geometry import Geometry
 from semiseg.dicom.codes import STRUCTURES, Concept, parse_terminology_entry, structure_named, terminology_entry
 from semiseg.dicom.lattice import place_on_grid
 from semiseg.dicom.readback import find_dcmqi
-from semiseg.dicom.series import open_series
+from semiseg.dicom.series import open_series, read_series
 from semiseg.dicom.text import long_string, person_name
 from semiseg.errors import InputError
 from semiseg.export_seg import ExportOptions, ExportResult, add_arguments, export_seg, run
@@ -563,6 +563,14 @@ def test_mask_that_leaves_the_images_is_refused(base, tmp_path):
 def test_faulty_series_is_refused_by_the_export(name, base, tmp_path, atrium):
     write, code, pattern = synthetic.FAULTS[name]
     _assert_refused(code, pattern, write(tmp_path / "series"), atrium, tmp_path / "o.dcm")
+
+
+def test_enhanced_files_of_one_frame_each_are_read_but_not_exported(tmp_path):
+    folder = synthetic.enhanced_one_by_one(tmp_path / "series")
+    volume = read_series(folder)[0]
+    np.testing.assert_array_equal(volume.array, synthetic.phantom())
+    path = masks.write_seg_nrrd(tmp_path / "mask.seg.nrrd", [CHAMBER], volume.geometry.affine, [masks.left_atrium()])
+    _assert_refused("E907", "24 enhanced files of one frame each", folder, path, tmp_path / "out.dcm")
 
 
 def test_truncated_source_is_seen_by_dciodvfy_too(tmp_path):

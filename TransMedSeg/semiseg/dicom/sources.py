@@ -9,6 +9,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -24,8 +26,20 @@ _SHARED_MACROS = ("PlaneOrientationSequence", "PixelMeasuresSequence")
 
 
 def source_images(series: Series) -> list[Dataset]:
-    """One dataset per file, in slice order; the first holds all attributes, the others what references need."""
+    """One dataset per file, in slice order; the first holds all attributes, the others what references need.
+
+    Raises:
+        InputError: Enhanced images in one file each, which highdicom takes as sources only one at a time (E907).
+    """
     headers = series.headers
+    if not series.is_multiframe and "SharedFunctionalGroupsSequence" in headers[0]:
+        raise InputError(
+            f"The series is {len(headers)} enhanced files of one frame each; a DICOM-SEG can refer to classic images, or "
+            "to one file that holds all frames.",
+            code="E907",
+            hint="Ask for the series as one multi-frame file, or save the mask as .seg.nrrd instead.",
+            path=series.files[0].path.parent,
+        )
     first = _copy(headers[0])
     for keyword in _TYPE_2:
         if keyword not in first:
