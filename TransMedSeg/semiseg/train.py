@@ -186,6 +186,7 @@ def _baseline_job(resolved: Resolved, prepared: PreparedSet, device: torch.devic
         method="supervised",
         preset=job.preset if job.preset in load_method("supervised").presets else "plus",
         method_options={},
+        tsa=False,
         training=training,
         baseline=False,
         prepared=str(prepared.folder.resolve()),

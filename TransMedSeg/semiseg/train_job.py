@@ -19,7 +19,9 @@ from .data.window import window_under_masks
 from .errors import InputError
 from .job_options import options_from
 from .methods import METHODS, load_method
-from .networks import CHOOSABLE, NETWORKS
+from .methods.base import AbstractMethod
+from .methods.tsa_term import DEFAULT_WEIGHT
+from .networks import CHOOSABLE, MONAI, network_entry
 from .training.options import TrainOptions
 from .training.plan import GOALS, make_plan
 
@@ -39,7 +41,8 @@ class TrainJob:
         preset: "plus" (our defaults), "faithful" (the authors' code) or another of the method's presets.
         goal: "quick", "normal" or "best"; fills in what the fields below leave open.
         minutes: Length of the training on a CPU, where the goal's is not wanted; 0 keeps the goal's.
-        network: A name of ``CHOOSABLE`` networks; empty takes what suits the recognized layout, else "vnet".
+        tsa: Put transferable semantic augmentation with its usual weight on top of the method, where the method can take it.
+        network: A name of ``CHOOSABLE`` networks, or ``monai:NAME`` where MONAI is installed; empty takes what suits the recognized layout, else "vnet".
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: Of everything random.
         baseline: Also train on the labels alone with the same budget, to measure the gain.
@@ -64,6 +67,7 @@ class TrainJob:
     preset: str = "plus"
     goal: str = "normal"
     minutes: float = 0.0
+    tsa: bool = False
     network: str = ""
     device: str = "auto"
     seed: int = 0
@@ -80,7 +84,7 @@ class TrainJob:
 
     def __post_init__(self) -> None:
         choices = {"method": METHODS, "goal": GOALS}
-        if self.network:
+        if self.network and not self.network.startswith(MONAI):
             choices["network"] = CHOOSABLE
         if self.method in METHODS:
             choices["preset"] = load_method(self.method).presets
@@ -114,8 +118,8 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
     plan = None
     if needs_plan:
         shape, spacing = _typical_grid(job, found)
-        plan = make_plan(job.goal, device, shape, spacing, NETWORKS[job.network].spatial_dims)
-    network_type = NETWORKS[job.network].options
+        plan = make_plan(job.goal, device, shape, spacing, network_entry(job.network).spatial_dims)
+    network_type = network_entry(job.network).options
     known = {entry.name for entry in fields(network_type)}
     planned = {key: value for key, value in (plan.network_options if plan else {}).items() if key in known}
     from_preset = {key: value for key, value in preset.network.items() if key in known}
@@ -133,7 +137,7 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
     try:
         options = options_from(TrainOptions, training, "the training")
         augment = options_from(AugmentOptions, {**preset.augment, **job.augment}, "the augmentation")
-        method_options = options_from(method.Options, {**preset.method, **job.method_options}, f"the method {job.method}")
+        method_options = options_from(method.Options, {**preset.method, **_with_tsa(job, method), **job.method_options}, f"the method {job.method}")
         prepared_as = Preprocessing.from_json({**Preprocessing().to_json(), **preprocessing})
     except (TypeError, ValueError) as error:
         raise InputError(f"An option of the job does not fit: {error}.", hint="`semiseg describe` lists them all.") from error
@@ -177,6 +181,16 @@ def _with_layout(job: TrainJob, found: CaseList | None) -> TrainJob:
 
 def _prepared_labels(job: TrainJob) -> list[dict[str, Any]]:
     return list(PreparedSet.load(Path(job.prepared)).labels) if job.prepared else []
+
+
+def _with_tsa(job: TrainJob, method: type[AbstractMethod]) -> dict[str, float]:
+    """The weight that switches TSA on, where the job asks for it."""
+    if not job.tsa:
+        return {}
+    if "tsa_weight" not in {entry.name for entry in fields(method.Options)}:
+        able = [name for name in METHODS if "tsa_weight" in {entry.name for entry in fields(load_method(name).Options)}]
+        raise InputError(f"TSA cannot be put on top of the method {job.method}.", hint=f"Choose one of {', '.join(able)}, or leave out the option tsa.")
+    return {"tsa_weight": DEFAULT_WEIGHT}
 
 
 def _typical_grid(job: TrainJob, found: CaseList | None) -> tuple[tuple[int, int, int], tuple[float, float, float]]:

@@ -5,32 +5,42 @@ The arithmetic is in ``copy_paste_training``. The authors' code is MIT-licensed;
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from ..data.batches import Batch
 from .base import AbstractMethod, Preset, Progress, Task, total_of
 from .copy_paste_training import FAITHFUL, PRETRAIN, CopyPasteOptions, CopyPasteTraining
 from .presets import FAITHFUL_LA, PLUS
+from .tsa_term import FAITHFUL_TSA, PluggedTSAOptions, plugged_tsa
 
 
 class BCP(AbstractMethod):
     """Pretraining and self-training on copy-paste mixtures."""
 
-    Options = CopyPasteOptions
+    @dataclass(frozen=True)
+    class Options(PluggedTSAOptions, CopyPasteOptions):
+        """All options of copy-paste and TSA; each is explained where it is defined."""
+
     presets = {
         "plus": PLUS,
-        "faithful": Preset(FAITHFUL, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
+        "faithful": Preset({**FAITHFUL, **FAITHFUL_TSA}, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
     }
 
-    def __init__(self, task: Task, options: CopyPasteOptions) -> None:
+    def __init__(self, task: Task, options: Options) -> None:
         super().__init__()
         self.core = CopyPasteTraining(task, options)
+        self.tsa = plugged_tsa(self.core.student, task.num_classes, options)
         self.stages = self.core.stages
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         if progress.stage == PRETRAIN or batch.unlabeled is None:
             return total_of(self.core.pretrain(batch)[0])
-        return total_of(self.core.self_train(batch).terms)
+        step = self.core.self_train(batch)
+        if self.tsa is None:
+            return total_of(step.terms)
+        return total_of({**step.terms, "tsa": self.tsa.on_mixtures(self.core.student, step, progress)})
 
     def start_stage(self, stage: str) -> None:
         self.core.start_stage(stage)
@@ -39,7 +49,7 @@ class BCP(AbstractMethod):
         self.core.after_step(progress)
 
     def diagnostics(self) -> dict[str, float]:
-        return self.core.diagnostics()
+        return {**self.core.diagnostics(), **(self.tsa.diagnostics() if self.tsa is not None else {})}
 
     @property
     def deployed(self) -> nn.Module:

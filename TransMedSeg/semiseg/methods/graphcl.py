@@ -20,6 +20,7 @@ from ..networks.graph import ClusterHead
 from .base import AbstractMethod, Preset, Progress, Task, total_of
 from .copy_paste_training import FAITHFUL, PRETRAIN, CopyPasteOptions, CopyPasteTraining
 from .presets import FAITHFUL_LA, PLUS
+from .tsa_term import FAITHFUL_TSA, PluggedTSAOptions, plugged_tsa
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class GraphTerm(nn.Module):
 
 def bottleneck_channels(network: nn.Module, two_dimensional: bool) -> int:
     """Channels of a network's coarsest map, found by asking it."""
+    if hasattr(network, "bottleneck_channels"):
+        return network.bottleneck_channels
     side = network.downscale * 2
     probe = torch.zeros(1, 1, *[side] * (2 if two_dimensional else 3))
     was_training = network.training
@@ -76,25 +79,29 @@ class GraphCL(AbstractMethod):
     """BCP with graph alignment and clustering."""
 
     @dataclass(frozen=True)
-    class Options(GraphOptions, CopyPasteOptions):
-        """All options of copy-paste and graph; each is explained where it is defined."""
+    class Options(PluggedTSAOptions, GraphOptions, CopyPasteOptions):
+        """All options of copy-paste, graph and TSA (with which it is ``transmedseg``); each is explained where it is defined."""
 
     presets = {
         "plus": PLUS,
-        "faithful": Preset(FAITHFUL, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
+        "faithful": Preset({**FAITHFUL, **FAITHFUL_TSA}, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
     }
 
     def __init__(self, task: Task, options: Options) -> None:
         super().__init__()
         self.core = CopyPasteTraining(task, options, bottleneck_graph=options.graph_alignment)
         self.graph = GraphTerm(bottleneck_channels(self.core.student, task.two_dimensional), options)
+        self.tsa = plugged_tsa(self.core.student, task.num_classes, options)
         self.stages = self.core.stages
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         if progress.stage == PRETRAIN or batch.unlabeled is None:
             return total_of(self.core.pretrain(batch)[0])
         step = self.core.self_train(batch)
-        return total_of({**step.terms, "clustering": self.graph(step.output.features["bottleneck"])})
+        terms = {**step.terms, "clustering": self.graph(step.output.features["bottleneck"])}
+        if self.tsa is not None:
+            terms["tsa"] = self.tsa.on_mixtures(self.core.student, step, progress)
+        return total_of(terms)
 
     def start_stage(self, stage: str) -> None:
         self.core.start_stage(stage)
@@ -103,7 +110,11 @@ class GraphCL(AbstractMethod):
         self.core.after_step(progress)
 
     def diagnostics(self) -> dict[str, float]:
-        return {**self.core.diagnostics(), "negative_affinity_share": float(self.graph.negative_share)}
+        return {
+            **self.core.diagnostics(),
+            "negative_affinity_share": float(self.graph.negative_share),
+            **(self.tsa.diagnostics() if self.tsa is not None else {}),
+        }
 
     @property
     def deployed(self) -> nn.Module:

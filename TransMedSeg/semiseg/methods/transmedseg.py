@@ -6,167 +6,23 @@
     M[y, c]  = alpha (w_c - w_y)' (mean_t^y - mean_s^y) + alpha / 2 (w_c - w_y)' Sigma_t^y (w_c - w_y)
 
 z are the student's logits, w the rows of its classifier, s the labeled and t the unlabeled features (the classifier's input) of class y. The
-arithmetic is in ``losses/tsa.py``; copy-paste and graph are BCP's and GraphCL's. The paper's code is not public; docs/decisions.md lists the reading
-taken at every ambiguity: the shift points from labeled to unlabeled features, student features on labeled voxels are augmented, and alpha rises
-linearly from 0 to 0.25 as in TSA (Li et al., CVPR 2021).
+arithmetic is in ``losses/tsa.py``, its place in a method in ``tsa_term.py``; copy-paste and graph are BCP's and GraphCL's. The paper's code is not
+public; docs/decisions.md lists the reading taken at every ambiguity: the shift points from labeled to unlabeled features, student features on labeled
+voxels are augmented, and alpha rises linearly from 0 to 0.25 as in TSA (Li et al., CVPR 2021).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ..data.batches import Batch
-from ..errors import InputError
-from ..losses.tsa import ClassMoments, head_weight, pair_table, pair_terms, tsa_diagnostics, tsa_loss, tsa_loss_exact
 from .base import AbstractMethod, Preset, Progress, Task, total_of
-from .copy_paste_training import FAITHFUL, PRETRAIN, CopyPasteOptions, CopyPasteTraining, SelfTrainingStep
+from .copy_paste_training import FAITHFUL, PRETRAIN, CopyPasteOptions, CopyPasteTraining
 from .graphcl import GraphOptions, GraphTerm, bottleneck_channels
 from .presets import FAITHFUL_LA, PLUS
-
-
-@dataclass(frozen=True)
-class TSAOptions:
-    """Options of transferable semantic augmentation.
-
-    Attributes:
-        tsa_weight: Of the TSA loss, beta. TransMedSeg: 0.4, best of 0.1 to 1.0.
-        alpha: Strength of the augmentation at the end of the linear ramp. TSA: 0.25.
-        warmup: Part of self-training that only collects statistics. Ours: 200 of 15,000 iterations.
-        statistics: "same_net": both moments from the student's own forward pass on the mixtures (ours). "teacher": the unlabeled moments from the
-            teacher on the unmixed images (the paper).
-        statistics_every: Steps between two updates of the moments; features move slowly. Ours: 4; 1 takes every step.
-        momentum: Share of the old moments kept in an update. Ours: 0.96 every fourth step, the same horizon of about 100 steps as 0.99 in every step.
-        shift: Use the mean shift. TransMedSeg: yes; without it the loss is ISDA's.
-        covariance: "full", "diagonal" or "none". TransMedSeg: full.
-        sign: 1 shifts towards the unlabeled features; -1 away from them, an ablation.
-        form: "bound": the closed form. "exact": the expectation itself, two classes only. "margin": constant margins instead of statistics, an
-            ablation for two classes.
-            "plain": cross-entropy on the labeled voxels without augmentation, the control.
-        margins: For form "margin": the two entries M[0, 1] and M[1, 0].
-        confident: Unlabeled voxels enter the statistics where the most probable class has at least this probability; 0 takes all.
-    """
-
-    tsa_weight: float = 0.4
-    alpha: float = 0.25
-    warmup: float = 200 / 15000
-    statistics: str = "same_net"
-    statistics_every: int = 4
-    momentum: float = 0.96
-    shift: bool = True
-    covariance: str = "full"
-    sign: int = 1
-    form: str = "bound"
-    margins: tuple[float, float] = (0.0, 0.0)
-    confident: float = 0.0
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "statistics": ("same_net", "teacher"),
-            "covariance": ("full", "diagonal", "none"),
-            "sign": (1, -1),
-            "form": ("bound", "exact", "margin", "plain"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {values}; got {getattr(self, name)!r}")
-        if self.statistics_every < 1:
-            raise ValueError(f"statistics_every must be at least 1; got {self.statistics_every}")
-
-
-class TSATerm(nn.Module):
-    """The TSA loss with its running statistics. A part of a method, or of another method (see docs/add-a-method.md).
-
-    Args:
-        num_classes: Classes including the background.
-        num_features: Channels of the classifier's input.
-        options: See ``TSAOptions``.
-
-    Raises:
-        InputError: The form is for two classes and there are more.
-    """
-
-    def __init__(self, num_classes: int, num_features: int, options: TSAOptions) -> None:
-        super().__init__()
-        if options.form in ("exact", "margin") and num_classes != 2:
-            raise InputError(
-                f"TSA's form {options.form!r} is for two classes (one structure); here are {num_classes}.", hint="Use the form 'bound'."
-            )
-        self.options = options
-        self.source = ClassMoments(num_classes, num_features, options.momentum)
-        self.target = ClassMoments(num_classes, num_features, options.momentum)
-        self._last: tuple[Tensor, float] | None = None
-
-    def forward(
-        self, head: nn.Module, logits: Tensor, features: Tensor, labels: Tensor, is_truth: Tensor,
-        target: tuple[Tensor, Tensor, Tensor], progress: Progress,
-    ) -> Tensor:  # fmt: skip
-        """The weighted loss of one step; updates the statistics in every ``statistics_every``-th.
-
-        Args:
-            head: The student's classifier.
-            logits: (batch, class, *space) of the student.
-            features: (batch, feature, *space), the classifier's input.
-            labels: (batch, *space) int64.
-            is_truth: (batch, *space) bool, the voxels with ground truth.
-            target: Features, labels and validity of unlabeled voxels, same layout.
-            progress: Where the stage is that uses the term.
-        """
-        options = self.options
-        if options.form == "plain":
-            table = logits.new_zeros(logits.shape[1], logits.shape[1])
-            return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
-        if options.form == "margin":
-            table = logits.new_tensor([[0.0, options.margins[0]], [options.margins[1], 0.0]])
-            return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
-        if progress.iteration % options.statistics_every == 0:
-            self.source.update(features, labels, is_truth)
-            self.target.update(*target)
-        alpha = 0.0 if progress.fraction < options.warmup else options.alpha * progress.fraction
-        weight = head_weight(head)
-        self._last = weight.detach(), alpha
-        mean_source, mean_target, covariance, shrinkage = self._statistics()
-        if options.form == "exact":
-            mean, variance = pair_terms(weight, mean_source, mean_target, covariance, alpha, shrinkage)
-            seen = (self.source.seen & self.target.seen)[:, None]
-            mean, variance = torch.where(seen, mean, 0), torch.where(seen, variance, 0)
-            return options.tsa_weight * tsa_loss_exact(logits, labels, mean, variance, is_truth)
-        seen = self.source.seen & self.target.seen
-        table = pair_table(weight, mean_source, mean_target, covariance, alpha, shrinkage, seen=seen)
-        return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
-
-    def _statistics(self) -> tuple[Tensor, Tensor, Tensor, float]:
-        options = self.options
-        mean_source, mean_target = self.source.mean, self.target.mean
-        if not options.shift:
-            mean_source = mean_target
-        elif options.sign < 0:
-            mean_source, mean_target = mean_target, mean_source
-        covariance = self.target.covariance
-        if options.covariance == "none":
-            covariance = torch.zeros_like(covariance)
-        return mean_source, mean_target, covariance, 1.0 if options.covariance == "diagonal" else 0.1
-
-    def diagnostics(self) -> dict[str, float]:
-        """The numbers of ``tsa_diagnostics``, flat: one entry a class or class pair."""
-        if self._last is None:
-            return {}
-        weight, alpha = self._last
-        values = tsa_diagnostics(weight, self.source, self.target, alpha)
-        flat: dict[str, float] = {"tsa_alpha": alpha}
-        for name, value in values.items():
-            if value.ndim == 0:
-                flat[f"tsa_{name}"] = float(value)
-            elif value.ndim == 1:
-                flat.update({f"tsa_{name}_{index}": float(entry) for index, entry in enumerate(value)})
-            else:
-                count = len(value)
-                pairs = [(y, c) for y in range(count) for c in range(count) if y != c]
-                if count <= 4:  # a table of 14 classes is no curve
-                    flat.update({f"tsa_{name}_{y}_{c}": float(value[y, c]) for y, c in pairs})
-        return flat
+from .tsa_term import FAITHFUL_TSA, TSAOptions, plugged_tsa
 
 
 class TransMedSeg(AbstractMethod):
@@ -179,7 +35,7 @@ class TransMedSeg(AbstractMethod):
     presets = {
         "plus": PLUS,
         "faithful": Preset(
-            {**FAITHFUL, "statistics": "teacher", "statistics_every": 1, "momentum": 0.99},
+            {**FAITHFUL, **FAITHFUL_TSA},
             FAITHFUL_LA.training,
             FAITHFUL_LA.network,
             FAITHFUL_LA.augment,
@@ -191,7 +47,7 @@ class TransMedSeg(AbstractMethod):
         self.options = options
         self.core = CopyPasteTraining(task, options, bottleneck_graph=options.graph_alignment)
         self.graph = GraphTerm(bottleneck_channels(self.core.student, task.two_dimensional), options)
-        self.tsa = TSATerm(task.num_classes, self.core.student.head.in_channels, options)
+        self.tsa = plugged_tsa(self.core.student, task.num_classes, options)
         self.stages = self.core.stages
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -201,23 +57,9 @@ class TransMedSeg(AbstractMethod):
         terms = dict(step.terms)
         if self.options.clustering_weight > 0:
             terms["clustering"] = self.graph(step.output.features["bottleneck"])
-        if self.options.tsa_weight > 0:
-            terms["tsa"] = self.tsa(
-                self.core.student.head, step.output.logits, step.output.features["head_input"], step.labels,
-                step.is_truth, self._target(step), progress,
-            )  # fmt: skip
+        if self.tsa is not None:
+            terms["tsa"] = self.tsa.on_mixtures(self.core.student, step, progress)
         return total_of(terms)
-
-    def _target(self, step: SelfTrainingStep) -> tuple[Tensor, Tensor, Tensor]:
-        if self.options.statistics == "teacher":
-            features, labels, valid = step.teacher.features["head_input"], step.pseudo, step.untouched
-            logits = step.teacher.logits
-        else:
-            features, labels, valid = step.output.features["head_input"], step.labels, step.is_pseudo
-            logits = step.output.logits
-        if self.options.confident > 0:
-            valid = valid & (logits.detach().softmax(1).amax(1) >= self.options.confident)
-        return features, labels, valid
 
     def start_stage(self, stage: str) -> None:
         self.core.start_stage(stage)
@@ -229,7 +71,7 @@ class TransMedSeg(AbstractMethod):
         return {
             **self.core.diagnostics(),
             "negative_affinity_share": float(self.graph.negative_share),
-            **self.tsa.diagnostics(),
+            **(self.tsa.diagnostics() if self.tsa is not None else {}),
         }
 
     @property

@@ -20,7 +20,7 @@ from ..data.randomness import device_generator
 from ..losses.consistency import entropy_gate, gaussian_rampup, mean_square
 from ..losses.segmentation import dice_and_cross_entropy
 from .base import AbstractMethod, Progress, Task, total_of
-from .mean_teacher import MeanTeacher
+from .mean_teacher import MeanTeacherOptions
 from .presets import FAITHFUL_LA, PLUS
 from .teacher import Teacher
 
@@ -29,7 +29,7 @@ class UAMeanTeacher(AbstractMethod):
     """Mean Teacher that learns only where the teacher is sure."""
 
     @dataclass(frozen=True)
-    class Options(MeanTeacher.Options):
+    class Options(MeanTeacherOptions):
         """Options of UA-MT: those of Mean Teacher and the number of passes.
 
         Attributes:

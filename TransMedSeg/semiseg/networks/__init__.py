@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..errors import InputError
+from .monai_network import PREFIX as MONAI
+from .monai_network import MonaiNetwork, MonaiOptions
 from .resvnet import ResVNet, ResVNetOptions
 from .semigda import SemiGDANetwork, SemiGDANetworkOptions
 from .two_networks import TwoNetworks, TwoNetworksOptions, TwoPlanarNetworksOptions
@@ -59,14 +61,28 @@ NETWORKS: dict[str, NetworkEntry] = {
 }
 
 CHOOSABLE = tuple(name for name, entry in NETWORKS.items() if not entry.by_method_only)
-"""The networks that a job can choose."""
+"""The networks that a job can choose, beside ``monai:`` and a name of MONAI's."""
+
+
+def network_entry(name: str) -> NetworkEntry:
+    """The entry of a network; ``monai:NAME`` is any network of MONAI.
+
+    Raises:
+        InputError: There is no network of this name.
+    """
+    if name.startswith(MONAI):
+        title = name.removeprefix(MONAI)
+        return NetworkEntry(title, "MONAI", 3, MonaiOptions, lambda i, c, o: MonaiNetwork(title, i, c, o))
+    if name not in NETWORKS:
+        raise InputError(f"There is no network named {name!r}.", hint=f"Choose one of {', '.join(CHOOSABLE)}, or {MONAI}NAME with MONAI installed.")
+    return NETWORKS[name]
 
 
 def build_network(name: str, in_channels: int, num_classes: int, options: dict[str, Any] | None = None) -> nn.Module:
     """Builds a network by name.
 
     Args:
-        name: A key of ``NETWORKS``.
+        name: A key of ``NETWORKS``, or ``monai:`` and the name of one of MONAI's.
         in_channels: Channels of the image.
         num_classes: Classes including the background.
         options: Fields of the network's options that differ from their defaults.
@@ -78,9 +94,7 @@ def build_network(name: str, in_channels: int, num_classes: int, options: dict[s
     Raises:
         InputError: The name, an option or its value is unknown.
     """
-    if name not in NETWORKS:
-        raise InputError(f"There is no network named {name!r}.", hint=f"Choose one of {', '.join(CHOOSABLE)}.")
-    entry = NETWORKS[name]
+    entry = network_entry(name)
     known = {field.name for field in fields(entry.options)}
     unknown = set(options or {}) - known
     if unknown:

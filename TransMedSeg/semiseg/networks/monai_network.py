@@ -1,0 +1,153 @@
+"""Any 3-D network of MONAI by name, such as ``monai:SwinUNETR``, when the optional extra ``monai`` is installed.
+
+MONAI's networks return logits alone. One forward pass on zeros finds the two layers that methods look at: the *head*, the convolution whose output is
+the network's, and the *bottleneck*, the last convolution that writes the coarsest map. From then on hooks carry the input of the one and the output of
+the other out of every pass.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .output import NetworkOutput
+
+PREFIX = "monai:"
+
+
+@dataclass(frozen=True)
+class MonaiOptions:
+    """Options of a network of MONAI.
+
+    Attributes:
+        arguments: What MONAI's class is called with, such as ``{"feature_size": 12}``; channels and classes follow from the task.
+        downscale: Every patch side must divide by it. 32 suits SwinUNETR, 16 most others.
+        bottleneck_graph: Put GraphCL's structure-aware alignment on the bottleneck.
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    downscale: int = 32
+    bottleneck_graph: bool = False
+
+    def __post_init__(self) -> None:
+        if self.downscale < 1:
+            raise ValueError(f"downscale must be at least 1; got {self.downscale}")
+
+
+class MonaiNetwork(nn.Module):
+    """(batch, in_channels, slice, row, column) -> logits of the same space, with ``bottleneck`` and ``head_input``.
+
+    Args:
+        name: A class of ``monai.networks.nets``.
+        in_channels: Channels of the image.
+        num_classes: Classes including the background.
+        options: See ``MonaiOptions``.
+
+    Raises:
+        InputError: MONAI is missing, has no such network, does not take the arguments, or the network does not end in a convolution.
+    """
+
+    spatial_dims = 3
+
+    def __init__(self, name: str, in_channels: int, num_classes: int, options: MonaiOptions) -> None:
+        super().__init__()
+        self.downscale = options.downscale
+        self.network = _build(name, in_channels, num_classes, options.arguments)
+        self.head_name, self.bottleneck_name, self.bottleneck_channels = self._look(name, in_channels, options)
+        self.graph: nn.Module | None = None
+        if options.bottleneck_graph:
+            from .graph import StructureAlignment
+
+            self.graph = StructureAlignment(self.bottleneck_channels)
+
+    @property
+    def head(self) -> nn.Module:
+        """The classifier. Not a submodule of its own: its weights are in ``network``."""
+        return self.network.get_submodule(self.head_name)
+
+    def forward(self, x: Tensor) -> NetworkOutput:
+        features: dict[str, Tensor] = {}
+
+        def keep_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            features["head_input"] = inputs[0]
+
+        def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            features["bottleneck"] = output
+            return output if self.graph is None else self.graph(output)
+
+        # Registered for this pass alone: a copied network would otherwise keep the hooks of its original.
+        hooks = [
+            self.head.register_forward_pre_hook(keep_input),
+            self.network.get_submodule(self.bottleneck_name).register_forward_hook(keep_output),
+        ]
+        try:
+            logits = self.network(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if torch.is_autocast_enabled(x.device.type):
+            # As in our own networks the classifier runs in fp32: bf16 logits near 20 come in steps of 0.125.
+            with torch.autocast(x.device.type, enabled=False):
+                logits = self.head(features["head_input"].float())
+        return NetworkOutput(logits, features)
+
+    @torch.no_grad()
+    def _look(self, name: str, in_channels: int, options: MonaiOptions) -> tuple[str, str, int]:
+        """Names of head and bottleneck, and the bottleneck's channels."""
+        outputs: dict[str, Tensor] = {}  # in the order of the pass
+        hooks = [
+            module.register_forward_hook(lambda _, __, output, key=key: outputs.update({key: output}))
+            for key, module in self.network.named_modules()
+            if isinstance(module, nn.Conv3d)
+        ]
+        side = options.arguments.get("img_size", 2 * options.downscale)
+        sides = [side] * 3 if isinstance(side, int) else list(side)
+        was_training = self.network.training
+        try:
+            found = self.network.eval()(torch.zeros(1, in_channels, *sides))
+        except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+            raise InputError(
+                f"MONAI's {name} does not take an image of {sides} voxels: {error}.",
+                hint="Set the network option `downscale` (patch sides must divide by it) or `arguments`.",
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+            self.network.train(was_training)
+        heads = [key for key, output in outputs.items() if output is found]
+        if not heads or self.network.get_submodule(heads[-1]).groups != 1 or list(found.shape[2:]) != sides:
+            raise InputError(
+                f"MONAI's {name} does not end in a plain convolution over the whole image, so its features cannot be found.",
+                hint="Choose a network whose last layer is a convolution, such as SwinUNETR, UNETR or SegResNet.",
+            )
+        coarsest = min(output[0, 0].numel() for output in outputs.values())
+        bottleneck = [key for key, output in outputs.items() if output[0, 0].numel() == coarsest][-1]
+        return heads[-1], bottleneck, outputs[bottleneck].shape[1]
+
+
+def _build(name: str, in_channels: int, num_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
+    try:
+        nets = importlib.import_module("monai.networks.nets")
+    except ImportError as error:
+        raise InputError(
+            f"The network 'monai:{name}' needs MONAI, which is not installed here.", hint="Install it with: pip install monai einops"
+        ) from error
+    kind = getattr(nets, name, None)
+    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
+        raise InputError(f"MONAI has no network named {name!r}.", hint="Names are those of monai.networks.nets, such as SwinUNETR or UNETR.")
+    known = inspect.signature(kind).parameters
+    values = {"in_channels": in_channels, "out_channels": num_classes, **({"spatial_dims": 3} if "spatial_dims" in known else {}), **arguments}
+    try:
+        return kind(**values)
+    except (TypeError, ValueError, AssertionError, ImportError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"MONAI's {name} cannot be built with {dict(arguments)}: {reason}", hint='Set `network_options.arguments`, such as {"feature_size": 12}.'
+        ) from error
