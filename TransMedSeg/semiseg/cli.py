@@ -1,4 +1,4 @@
-"""The command line: demo, describe, new, run, train, predict, evaluate, phantom, report, export-seg."""
+"""The command line: demo, describe, new, run, train, predict, evaluate, phantom, study, report, export-seg."""
 
 from __future__ import annotations
 
@@ -79,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--seed", type=int, default=0, help="default: 0")
     phantom.add_argument("--size", default="half", help="grid: half (default) or full")
     phantom.add_argument("--full-field-of-view", action="store_true", help="the whole chest, not a crop around the heart")
+    study = _verb(verbs, "study", _study, "compare methods fairly: a grid of runs, its HTML report and CSV files; continues what was interrupted")
+    _study_flags(study)
     report = _verb(verbs, "report", _report, "write the HTML report of a run")
     report.add_argument("run_dir", type=Path, help="run folder")
     export = _verb(verbs, "export-seg", _export, "write a DICOM Segmentation and verify it")
@@ -106,6 +108,19 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--baseline", action="store_true", help="also train on the labels alone, to measure the gain")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help=_SET_HELP)
+
+
+def _study_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, help="the study file, see docs/studies")
+    parser.add_argument("out", type=Path, help="folder of the study; what is done in it is not done again")
+    parser.add_argument("--data", type=Path, help="folder that $DATA in the study file stands for")
+    parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1), each on the free GPU where there are several; on a cluster: jobs")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of each run (default: processors divided by --jobs)")
+    parser.add_argument("--device", default="auto", help="auto (all GPUs when there are some, default), cpu, cuda or cuda:N")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs with their estimated time, start nothing")
+    parser.add_argument("--measure", action="store_true", help="only prepare the data and measure how long a step of each row takes, then list the runs")
+    parser.add_argument("--redo-changed", action="store_true", help="runs that the changed study asks otherwise are put aside and made anew")
+    parser.add_argument("--cluster", nargs="*", metavar="PARAMETER=VALUE", help="run on a cluster through submitit, such as timeout_min=240 gpus_per_node=1")
 
 
 def _demo(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -263,6 +278,34 @@ def _phantom(args: argparse.Namespace, terminal: Terminal) -> int:
 
     job = PhantomJob(str(args.out), args.labeled, args.unlabeled, args.held_out, args.seed, args.size, args.full_field_of_view)
     print(run_phantom(job, args.out, terminal)["out_dir"])
+    return 0
+
+
+def _study(args: argparse.Namespace, terminal: Terminal) -> int:
+    from .study.conduct import StudyJob, make_plan
+    from .study.dry_run import listing
+
+    options: dict[str, Any] = {
+        "study": str(args.study.resolve()),
+        "data": "" if args.data is None else str(args.data.resolve()),
+        "device": args.device,
+        "jobs": args.jobs,
+        "threads": args.threads,
+        "measure": args.measure,
+        "redo_changed": args.redo_changed,
+    }
+    if args.cluster is not None:
+        options["cluster"] = {}
+        for setting in args.cluster:
+            _set(options["cluster"], setting)
+    if not args.dry_run:
+        code = _in_folder(args.out, "study", options, terminal, lambda result: f"{result['done']} of {result['runs']} runs are done. Report: {result.get('report', 'none yet')}")
+        if code != ExitCode.FINISHED or not args.measure:
+            return code
+    plan, sentences = make_plan(StudyJob(**options), args.out, needs_data=False)
+    for sentence in sentences:
+        terminal("warning", message=sentence)
+    print(listing(plan, args.jobs))
     return 0
 
 
