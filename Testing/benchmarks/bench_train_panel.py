@@ -35,21 +35,22 @@ def main(seconds):
     report = protocol.EventWriter(run_dir / protocol.EVENTS_FILE)
     with protocol.HeldLock(run_dir, "cpu", str(REPOSITORY), "0"):
         panel.follow.open(run_dir)
-        gaps, polls = watch(panel, report, seconds)
+        gaps, work, polls = watch(panel, report, seconds)
         panel.follow.process.letGo()
     report.close()
     print(f"{len(polls)} turns, longest {1000 * max(polls):.1f} ms CPU, mean {1000 * sum(polls) / len(polls):.1f} ms CPU")
+    print(f"longest turn of the event loop {1000 * max(work):.1f} ms CPU")
     print(f"longest gap of the event loop {1000 * max(gaps):.1f} ms wall, 99 % below {1000 * sorted(gaps)[int(0.99 * len(gaps))]:.1f} ms")
     module.widgetRepresentation().exit()
     boot.quit_application()
 
 
 def watch(panel, report, seconds):
-    """Writes events at 50 per second from a timer; returns gaps between turns of the loop and the CPU time of each poll."""
+    """Writes events at 50 per second from a timer; returns wall and CPU time between turns of the loop, and the CPU time of each poll."""
     import qt
     from bed import boot
 
-    polls, gaps, poll = [], [], panel.follow.process.poll
+    polls, gaps, work, poll = [], [], [], panel.follow.process.poll
 
     def timed():
         start = time.process_time()
@@ -58,7 +59,7 @@ def watch(panel, report, seconds):
 
     panel.follow.process._timer.disconnect("timeout()", panel.follow.process.poll)
     panel.follow.process._timer.connect("timeout()", timed)
-    state = {"step": 0, "last": time.perf_counter()}
+    state = {"step": 0, "last": time.perf_counter(), "cpu": time.process_time()}
     names = ("loss", "loss_consistency", "learning_rate", "pseudo_label_entropy", "validation_dice")
 
     def write():
@@ -68,9 +69,10 @@ def watch(panel, report, seconds):
             report("progress", what="train", done=state["step"], total=10**6, rate_per_s=10.0, eta_s=60.0)
 
     def tick():
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.process_time()
         gaps.append(now - state["last"])
-        state["last"] = now
+        work.append(cpu - state["cpu"])
+        state.update(last=now, cpu=cpu)
 
     timers = [qt.QTimer(), qt.QTimer()]
     for timer, interval, call in zip(timers, (20, 1), (write, tick)):
@@ -80,7 +82,7 @@ def watch(panel, report, seconds):
     boot.process_events(seconds)
     for timer in timers:
         timer.stop()
-    return gaps, polls
+    return gaps, work, polls
 
 
 if __name__ == "__main__":

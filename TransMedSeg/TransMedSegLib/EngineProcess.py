@@ -23,6 +23,8 @@ from .Messages import message
 from .RunState import CLOSED_FILE, Ending, State, durationText, endingByForce, endingOf, endingWithoutWord, lastEnding
 
 POLL_MS = 200
+_CHUNK_BYTES = 24_000
+"""Events read at once: some hundred, which take the window a few milliseconds."""
 GRACE_SECONDS = 20.0
 """From asking to stop until the whole process tree is ended."""
 SILENCE_SECONDS = 60.0
@@ -180,13 +182,19 @@ class EngineProcess:
     def poll(self) -> None:
         """Reads what is new. Called by a timer."""
         self._noticeSleep()
-        events, self._offset = protocol.read_events(self.runDir / protocol.EVENTS_FILE, self._offset)
+        events, self._offset = protocol.read_events(self.runDir / protocol.EVENTS_FILE, self._offset, _CHUNK_BYTES)
         if events:
             self._hear(events)
-        if self.ending is None:
+        if self.ending is None and self._size() > self._offset and events:
+            qt.QTimer.singleShot(0, self._readOn)  # a long run that was found again: piece by piece, so that nothing freezes
+        elif self.ending is None:
             self._lookForEnd()
         if self.ending is None and self._endBy and time.monotonic() > self._endBy:
             self.kill()
+
+    def _readOn(self) -> None:
+        if self.isRunning:
+            self.poll()
 
     def _noticeSleep(self) -> None:
         """A timer that was silent for minutes means that the computer slept."""

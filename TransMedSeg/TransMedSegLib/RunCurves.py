@@ -68,21 +68,37 @@ class RunCurves:
         self._rows: dict[str, dict[int, int]] = {}
         self._tables: dict[str, slicer.vtkMRMLTableNode] = {}
 
-    def add(self, scalars: Iterable[dict]) -> set[str]:
-        """Adds events of the kind scalar. Returns the keys of the charts that changed."""
-        changed = set()
+    def add(self, scalars: Iterable[dict], mostNew: int | None = None) -> tuple[set[str], list[dict]]:
+        """Adds events of the kind scalar.
+
+        Args:
+            scalars: The events.
+            mostNew: Curves to begin at once; a new node makes every view and list of the application look at the scene.
+
+        Returns:
+            The keys of the charts that changed, and the events of the curves that were not begun yet.
+        """
+        changed, later, numNew = set(), [], 0
         for scalar in scalars:
             try:
                 name, value, step = str(scalar["name"]), float(scalar["value"]), int(scalar["step"])
             except (KeyError, TypeError, ValueError):
                 continue  # a line that was cut off by a full disk
             key = chartOf(name)
+            if not self._has(key, name):
+                if mostNew is not None and numNew >= mostNew:
+                    later.append(scalar)
+                    continue
+                numNew += 1
             self._set(key, name, step, value)
             changed.add(key)
         for key in changed:
             self._tables[key].GetTable().Modified()
             self._tables[key].Modified()
-        return changed
+        return changed, later
+
+    def _has(self, key: str, name: str) -> bool:
+        return key in self._tables and self._tables[key].GetTable().GetColumnByName(name) is not None
 
     def _set(self, key: str, name: str, step: int, value: float) -> None:
         node = self._tables.get(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import time
@@ -11,7 +12,7 @@ from slicer.i18n import tr as _
 
 from semiseg import __version__, protocol
 
-from .RunState import CLOSED_FILE, RunSummary, State, summarize
+from .RunState import CLOSED_FILE, RunReader, RunSummary, State
 
 _NOT_IN_NAMES = re.compile(r"[^\w\-.]+")
 
@@ -26,6 +27,7 @@ class RunList:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._known: dict[Path, tuple[tuple, RunSummary]] = {}
+        self._readers: dict[Path, RunReader] = {}
 
     def runs(self) -> list[RunSummary]:
         """All training runs, newest first."""
@@ -36,12 +38,12 @@ class RunList:
         return sorted((one for one in found if one.verb in ("train", "")), key=lambda one: (one.started, one.runDir.name), reverse=True)
 
     def summary(self, runDir: Path) -> RunSummary:
-        """One run. A living one is read again every time: its state may change without any file changing."""
+        """One run. A living one is looked at every time: its state may change without any file changing."""
         mark = _mark(runDir)
         known = self._known.get(runDir)
         if known is not None and known[0] == mark and known[1].state not in (State.Running, State.Queued):
             return known[1]
-        summary = summarize(runDir)
+        summary = self._readers.setdefault(runDir, RunReader(runDir)).read()
         self._known[runDir] = (mark, summary)
         return summary
 
@@ -82,6 +84,7 @@ class RunList:
             raise ValueError(f"{runDir} is in use")
         shutil.rmtree(runDir)
         self._known.pop(runDir, None)
+        self._readers.pop(runDir, None)
 
 
 def _mark(runDir: Path) -> tuple:
@@ -103,6 +106,11 @@ def isOlderVersion(version: str) -> bool:
 
 def stateTitle(state: State) -> str:
     """The word for a state in the table."""
+    return _stateTitles()[state]
+
+
+@functools.cache
+def _stateTitles() -> dict[State, str]:
     return {
         State.New: _("Not started"),
         State.Queued: _("Queued"),
@@ -112,7 +120,7 @@ def stateTitle(state: State) -> str:
         State.Finished: _("Finished"),
         State.Failed: _("Failed"),
         State.Interrupted: _("Interrupted"),
-    }[state]
+    }
 
 
 def deviceTitle(device: str) -> str:

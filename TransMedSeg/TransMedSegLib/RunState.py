@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -84,19 +85,42 @@ class RunSummary:
 
 def summarize(runDir: Path) -> RunSummary:
     """Reads a run folder from its beginning. A folder without a readable job gives state Failed."""
-    summary = RunSummary(runDir)
-    try:
-        job = protocol.read_job(runDir)
-    except (OSError, protocol.ProtocolError):
-        summary.state = State.Failed
-        return summary
-    summary.verb, summary.goal = job.verb, str(job.options.get("goal", ""))
-    summary.device = str(job.options.get("device", ""))
-    events, _ = protocol.read_events(runDir / protocol.EVENTS_FILE)
-    for event in events:
-        _add(summary, event)
-    summary.state = stateOf(runDir, events)
-    return summary
+    return RunReader(runDir).read()
+
+
+class RunReader:
+    """Reads a run folder again and again, each time only the events that are new.
+
+    Args:
+        runDir: The run folder.
+    """
+
+    def __init__(self, runDir: Path) -> None:
+        self._runDir = runDir
+        self._forget()
+
+    def _forget(self) -> None:
+        self._summary, self._offset, self._ending, self._hasEvents = RunSummary(self._runDir), 0, None, False
+
+    def read(self) -> RunSummary:
+        """The run as it is now."""
+        try:
+            job = protocol.read_job(self._runDir)
+        except (OSError, protocol.ProtocolError):
+            return RunSummary(self._runDir, State.Failed)
+        path = self._runDir / protocol.EVENTS_FILE
+        if not path.exists() or path.stat().st_size < self._offset:
+            self._forget()  # another run took the folder
+        events, self._offset = protocol.read_events(path, self._offset)
+        for event in events:
+            _add(self._summary, event)
+            if event["kind"] == "started":
+                self._ending = None
+            elif event["kind"] in _ENDINGS:
+                self._ending = event
+        self._hasEvents = self._hasEvents or bool(events)
+        state = _stateOf(self._runDir, self._ending, self._hasEvents)
+        return replace(self._summary, state=state, verb=job.verb, goal=str(job.options.get("goal", "")), device=str(job.options.get("device", "")))
 
 
 def _add(summary: RunSummary, event: dict) -> None:
@@ -114,18 +138,21 @@ def _add(summary: RunSummary, event: dict) -> None:
 
 def stateOf(runDir: Path, events: list[dict]) -> State:
     """Where a run is, from its lock and its events since it was started last."""
+    return _stateOf(runDir, lastEnding(events), bool(events))
+
+
+def _stateOf(runDir: Path, ending: dict | None, hasEvents: bool) -> State:
     try:
         lock = protocol.read_lock(runDir)
     except (OSError, protocol.ProtocolError):
         lock = None
     if lock is not None and lock.is_alive:
         return State.Queued if lock.device == QUEUE_DEVICE else State.Running
-    ending = lastEnding(events)
     if ending is not None:
         return endingOf(ending, runDir).state
     if (runDir / CLOSED_FILE).exists():
         return State.Stopped
-    return State.Interrupted if events else State.New
+    return State.Interrupted if hasEvents else State.New
 
 
 def lastEnding(events: list[dict]) -> dict | None:
@@ -240,8 +267,15 @@ def readJson(path: Path) -> dict:
 def durationText(seconds: float) -> str:
     """Hours and minutes, or minutes and seconds."""
     seconds = int(round(seconds))
+    hours, minutes, rest = _durations()
     if seconds >= 3600:
-        return _("{hours} h {minutes} min").format(hours=seconds // 3600, minutes=seconds % 3600 // 60)
+        return hours.format(hours=seconds // 3600, minutes=seconds % 3600 // 60)
     if seconds >= 60:
-        return _("{minutes} min {seconds} s").format(minutes=seconds // 60, seconds=seconds % 60)
-    return _("{seconds} s").format(seconds=seconds)
+        return minutes.format(minutes=seconds // 60, seconds=seconds % 60)
+    return rest.format(seconds=seconds)
+
+
+@functools.cache
+def _durations() -> tuple[str, str, str]:
+    """Asked for once: a translation looks at the call stack, which takes milliseconds, and this is said several times a second."""
+    return _("{hours} h {minutes} min"), _("{minutes} min {seconds} s"), _("{seconds} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import qt
@@ -35,6 +36,11 @@ class RunView:
         self._memoryGb: float | None = None
         self._progress: dict = {}
         self._warnings: list[str] = []
+        self._later: list[dict] = []  # numbers of curves that are not begun yet
+        self._laterTimer = qt.QTimer()
+        self._laterTimer.setSingleShot(True)
+        self._laterTimer.interval = 0
+        self._laterTimer.connect("timeout()", lambda: self.hear([], isLive=True))
         self._chartKeys = [chart.key for chart in charts()]
         ui.chartComboBox.clear()
         ui.chartComboBox.addItems([chart.title for chart in charts()])
@@ -50,26 +56,40 @@ class RunView:
         """Forgets the numbers of the run, for example because the scene was closed."""
         self.curves = RunCurves(self.runDir.name) if self.runDir is not None else None
         self.advice = RunAdvice()
-        self._memoryGb, self._progress, self._warnings = None, {}, []
+        self._memoryGb, self._progress, self._warnings, self._later = None, {}, [], []
         self.ui.stateLabel.text = ""
         self.ui.detailLabel.text = ""
         self.ui.progressBar.setValue(0)
         self.ui.previewLabel.hide()
         self.ui.previewTextLabel.hide()
+        self._laterTimer.stop()
         self.overlay.forget()
         self._onChart(self.ui.chartComboBox.currentIndex)
 
-    def hear(self, events: list[dict]) -> None:
-        """Takes new events of the run."""
-        scalars = [event for event in events if event["kind"] == "scalar"]
+    def hear(self, events: list[dict], isLive: bool = False) -> None:
+        """Takes new events of the run.
+
+        Args:
+            events: Oldest first.
+            isLive: Begins at most one curve in a turn of the event loop.
+        """
+        scalars = self._later + [event for event in events if event["kind"] == "scalar"]
         for event in events:
             self._hearOne(event)
         if scalars and self.curves is not None:
-            changed = self.curves.add(scalars)
+            changed, self._later = self.curves.add(scalars, 1 if isLive else None)
+            if self._later:
+                self._laterTimer.start()
             if self._shownKey() in changed or self._viewNode().GetPlotChartNodeID() is None:
                 self._onChart(self.ui.chartComboBox.currentIndex)
         self._showState(events)
         self._showProgress()
+
+    def finish(self) -> None:
+        """The run has ended, or nobody watches it any more: begins the curves that wait for their turn."""
+        self._laterTimer.stop()
+        if self._later:
+            self.hear([])
 
     def _hearOne(self, event: dict) -> None:
         kind = event["kind"]
@@ -112,16 +132,14 @@ class RunView:
         """Iteration, rate, time left and memory in one line."""
         progress = self._progress
         done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
-        if progress.get("what") == "train":
-            parts = [_("iteration {done} of {total}").format(done=done, total=total)]
-        else:
-            parts = [_("{what} {done} of {total}").format(what=progress.get("what", ""), done=done, total=total)]
+        texts = _detailTexts()
+        parts = [texts["train" if progress.get("what") == "train" else "other"].format(what=progress.get("what", ""), done=done, total=total)]
         if progress.get("rate_per_s"):
-            parts.append(_("{rate} per s").format(rate=f"{progress['rate_per_s']:.1f}"))
+            parts.append(texts["rate"].format(rate=f"{progress['rate_per_s']:.1f}"))
         if progress.get("eta_s"):
-            parts.append(_("{time} left").format(time=durationText(progress["eta_s"])))
+            parts.append(texts["eta"].format(time=durationText(progress["eta_s"])))
         if self._memoryGb:
-            parts.append(_("GPU memory {memory} GB").format(memory=f"{self._memoryGb:.1f}"))
+            parts.append(texts["memory"].format(memory=f"{self._memoryGb:.1f}"))
         return ", ".join(parts)
 
     def _showPreview(self, event: dict) -> None:
@@ -161,6 +179,18 @@ class RunView:
             node.SetName(_PLOT_VIEW_TAG)
             node = scene.AddNode(node)
         return node
+
+
+@functools.cache
+def _detailTexts() -> dict[str, str]:
+    """Asked for once: a translation looks at the call stack, which takes milliseconds, and these come five times a second."""
+    return {
+        "train": _("iteration {done} of {total}"),
+        "other": _("{what} {done} of {total}"),
+        "rate": _("{rate} per s"),
+        "eta": _("{time} left"),
+        "memory": _("GPU memory {memory} GB"),
+    }
 
 
 def _number(value: object) -> str:

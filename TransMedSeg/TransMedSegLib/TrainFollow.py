@@ -92,7 +92,7 @@ class TrainFollow:
         return self.process
 
     def _onEvents(self, events: list[dict]) -> None:
-        self._panel.view.hear(events)
+        self._panel.view.hear(events, isLive=True)
         if any(event["kind"] == "case" for event in events):
             self._panel.cases.setRows(readCases(self.process.runDir))
 
@@ -106,6 +106,7 @@ class TrainFollow:
 
     def _onEnded(self, ending: Ending) -> None:
         runDir = self.process.runDir
+        self._panel.view.finish()
         if ending.state == State.Finished:
             self._panel.notice.clear()
             self._panel.view.say(_("Finished."))

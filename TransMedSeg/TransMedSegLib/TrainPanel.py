@@ -120,6 +120,7 @@ class TrainPanel:
     def cleanup(self) -> None:
         """Slicer ends or the module is reloaded. A training goes on; a check of the cases ends."""
         self.exit()
+        self.view.finish()
         self.setupPage.cleanup()
         for process in (self.follow.process, self.check.process, self.measure.process):
             if process is not None:

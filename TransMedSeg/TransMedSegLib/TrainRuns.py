@@ -31,6 +31,7 @@ class TrainRuns:
         self._panel = panel
         self._list: RunList | None = None
         self.summaries: list[RunSummary] = []
+        self._rows: list[tuple] = []
         self._timer = qt.QTimer()
         self._timer.interval = _REFRESH_MS
         self._timer.connect("timeout()", self.refresh)
@@ -65,6 +66,15 @@ class TrainRuns:
             self._list = RunList(folder)
         selected = self.selected()
         self.summaries = self._list.runs()
+        rows = [(_texts(summary), str(summary.runDir)) for summary in self.summaries]
+        if rows != self._rows:
+            self._rows = rows
+            self._fill(selected)
+        self._updateButtons()
+        self.showTimes(self._panel.parameters)
+        self._panel.result.refresh()
+
+    def _fill(self, selected: RunSummary | None) -> None:
         table = self.ui.runsTable
         table.blockSignals(True)
         table.setRowCount(len(self.summaries))
@@ -76,9 +86,6 @@ class TrainRuns:
             if selected is not None and selected.runDir == summary.runDir:
                 table.selectRow(row)
         table.blockSignals(False)
-        self._updateButtons()
-        self.showTimes(self._panel.parameters)
-        self._panel.result.refresh()
 
     def showTimes(self, parameters) -> None:
         """Tells the form how long each goal takes as measured for these settings, else how long it took on the device in question."""

@@ -159,10 +159,15 @@ def _ends_within_a_line(path: Path) -> bool:
         return size > 0 and stream.read(1) != b"\n"
 
 
-def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+def read_events(path: Path, offset: int = 0, most_bytes: int = -1) -> tuple[list[dict[str, Any]], int]:
     """Reads the whole lines from a byte offset on.
 
     A line that is still being written stays for the next call. A line that is no JSON object (a disk that was full) is skipped.
+
+    Args:
+        path: The file of the events.
+        offset: Where to begin.
+        most_bytes: About how much to read at once, always to the end of a line; -1 reads all.
 
     Returns:
         The events and the offset for the next call.
@@ -171,7 +176,9 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]
         return [], offset
     with open(path, "rb") as stream:
         stream.seek(offset)
-        data = stream.read()
+        data = stream.read(most_bytes)
+        if most_bytes >= 0 and not data.endswith(b"\n"):
+            data += stream.readline()
     end = data.rfind(b"\n") + 1
     events = []
     for line in data[:end].splitlines():

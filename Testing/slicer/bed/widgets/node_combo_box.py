@@ -115,8 +115,9 @@ class qMRMLNodeComboBox(MrmlView, QtWidgets.QWidget):
             lines.append((_DELETE, "Delete current node"))
         self._entries = [line[0] for line in lines]
         self._box.blockSignals(True)
-        self._box.clear()
-        self._box.addItems([line[1] for line in lines])
+        if [self._box.itemText(index) for index in range(self._box.count)] != [line[1] for line in lines]:
+            self._box.clear()
+            self._box.addItems([line[1] for line in lines])
         # A node that is gone is replaced by the first line: None where that is allowed, else another node.
         current = self._current if self._current in choices else choices[0]
         self._box.setCurrentIndex(self._entries.index(current))

@@ -6,10 +6,12 @@ shows the same curves: lines, points and bars, axes with titles, a grid and a le
 
 import math
 
+import numpy as np
 import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Qt, Signal
+from vtk.util import numpy_support
 
 from ..pythonqt.wrapped import stand_in
 from .mrml import MrmlView
@@ -24,11 +26,17 @@ def series_points(series):
     if y_column is None:
         return []
     x_column = table.GetTable().GetColumnByName(series.GetXColumnName()) if series.GetXColumnName() else None
-    points = []
-    for row in range(table.GetNumberOfRows()):
-        x = _number(x_column.GetVariantValue(row)) if x_column else float(row)
-        points.append((x, _number(y_column.GetVariantValue(row))))
-    return [point for point in points if all(map(math.isfinite, point))]
+    y = _numbers(y_column)
+    x = _numbers(x_column) if x_column else np.arange(len(y), dtype=float)
+    good = np.isfinite(x) & np.isfinite(y)
+    return list(zip(x[good].tolist(), y[good].tolist()))
+
+
+def _numbers(column):
+    """Returns a column as floats; a text that is no number is not finite."""
+    if column.IsA("vtkDataArray"):
+        return numpy_support.vtk_to_numpy(column).astype(float)
+    return np.array([_number(column.GetVariantValue(row)) for row in range(column.GetNumberOfValues())], dtype=float)
 
 
 def _number(variant):
@@ -132,6 +140,12 @@ class _Chart:
             self.area.left() + across * self.area.width(), self.area.bottom() - up * self.area.height()
         )
 
+    def places(self, points):
+        """Pixels of many points at once: (count, 2)."""
+        low, high = np.array([self.x[0], self.y[0]]), np.array([self.x[1], self.y[1]])
+        share = (np.array(points, dtype=float) - low) / (high - low)
+        return np.array([self.area.left(), self.area.bottom()]) + share * np.array([self.area.width(), -self.area.height()])
+
     def draw_axes(self, painter):
         node, area = self.node, self.area
         grid = QtGui.QPen(QtGui.QColor(225, 225, 225))
@@ -172,7 +186,7 @@ class _Chart:
     def draw_series(self, painter, series, points):
         kind = slicer.vtkMRMLPlotSeriesNode
         color = QtGui.QColor.fromRgbF(*series.GetColor())
-        spots = [self.at(x, y) for x, y in points]
+        spots = [QtCore.QPointF(x, y) for x, y in self.places(points).tolist()] if points else []
         painter.save()
         painter.setClipRect(self.area.adjusted(-4, -4, 4, 4))
         if series.GetPlotType() in (kind.PlotTypeBar, kind.PlotTypeScatterBar):
@@ -216,8 +230,12 @@ class _Chart:
         area, height = self.area.adjusted(6, 6, -6, -6), 14 * len(series) + 6
         corners = [(x, y) for x in (area.right() - width, area.left()) for y in (area.top(), area.bottom() - height)]
         boxes = [QtCore.QRectF(x, y, width, height) for x, y in corners]
-        spots = [self.at(*point) for point in points]
-        box = min(boxes, key=lambda one: sum(one.contains(spot) for spot in spots))
+        x, y = self.places(points).T
+
+        def hidden(one):
+            return np.count_nonzero((x >= one.left()) & (x <= one.right()) & (y >= one.top()) & (y <= one.bottom()))
+
+        box = min(boxes, key=hidden)
         painter.fillRect(box, QtGui.QColor(255, 255, 255, 200))
         painter.setPen(QtGui.QColor(180, 180, 180))
         painter.drawRect(box)
