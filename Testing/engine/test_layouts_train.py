@@ -206,6 +206,7 @@ def test_predict_and_evaluate_take_folders_of_slices(acdc_run, tmp_path, capsys)
     assert read_volume(tmp_path / "masks" / "patient001_frame01.nii.gz").geometry.spacing_mm == pytest.approx((10.0, 1.5, 1.5))
     assert main(["evaluate", str(tmp_path / "masks"), str(data / "data" / "slices"), "--out", str(tmp_path / "scores")]) == 0
     rows = list(csv.DictReader((tmp_path / "scores" / "dice.csv").read_text().splitlines()))
+    assert {row["label"] for row in rows} >= {"right ventricle", "myocardium", "left ventricle"}  # the predictions name them
     assert {row["case"] for row in rows if row["case"].startswith("patient")} == {name.removesuffix(".seg.nrrd") for name in masks}
     assert "no prediction" not in capsys.readouterr().err
 

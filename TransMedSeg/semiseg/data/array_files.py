@@ -59,8 +59,8 @@ def _stacked(path: Path, dataset: str) -> np.ndarray:
     for file, plane in zip(files, planes):
         if plane.ndim != 2 or plane.shape != planes[0].shape:
             raise InputError(
-                f"'{file.name}' is {' × '.join(map(str, plane.shape))}; the slices of one volume are 2-D and of one size "
-                f"({' × '.join(map(str, planes[0].shape))}).",
+                f"'{file.name}' is {' × '.join(map(str, plane.shape))}; the slices of one volume are 2-D and of one "
+                f"size ({' × '.join(map(str, planes[0].shape))}).",
                 code="E302",
                 path=file,
             )

@@ -146,12 +146,13 @@ def _listed_cohort(folder: Path, num_labeled: int) -> CaseList:
     refused: list[Refusal] = []
     train = _listed_cases(folder, "train.list", refused)
     test = _listed_cases(folder, "test.list", refused) if (folder / "test.list").is_file() else []
-    notes = [f"Layout: {_LEFT_ATRIUM.title}. train.list gives the order: its first {num_labeled} names are labeled."]
+    order = f"train.list gives the order: its first {num_labeled} names are labeled."
+    notes = (f"Layout: {_LEFT_ATRIUM.title}.", order)
     # The position in the list decides, also where a listed case is missing: the published protocol stays comparable.
     labeled = [case for place, case in train if place < num_labeled]
     unlabeled = [replace(case, label=None) for place, case in train if place >= num_labeled]
     return CaseList(
-        tuple(labeled), tuple(unlabeled), tuple(case for _, case in test), tuple(notes), tuple(refused), _LEFT_ATRIUM
+        tuple(labeled), tuple(unlabeled), tuple(case for _, case in test), notes, tuple(refused), _LEFT_ATRIUM
     )
 
 
@@ -186,7 +187,7 @@ def _mixed_cohort(folder: Path, num_labeled: int | None, num_held_out: int | Non
     found = _collect([folder], "labeled", set())
     if not (found.with_mask or found.without_mask or found.refused):
         raise InputError(
-            "No volumes were found: expected NIfTI, NRRD, MHA, h5 files, DICOM series or the layout of a public data set.",
+            "No volumes were found: expected NIfTI, NRRD, MHA, h5 files, DICOM series or a public data set.",
             code="E311",
             path=folder,
             hint="Choose the folder that holds them, or one above it; docs/datasets.md shows the public layouts.",

@@ -1,4 +1,4 @@
-"""Slice files: one 2-D array a file, ``patient001_frame01_slice_7.h5`` or ``case0005_slice012.npz``, stacked to volumes."""
+"""Slice files, one 2-D array each: ``patient001_frame01_slice_7.h5``, ``case0005_slice012.npz``. Stacked to volumes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def files_of(path: Path) -> list[Path]:
     missing = sorted(set(range(min(numbered), max(numbered))) - set(numbered))
     if missing:
         raise InputError(
-            f"Slices of '{mine[0]}' are missing: {', '.join(map(str, missing[:8]))} of {min(numbered)} to {max(numbered)}.",
+            f"Slices of '{mine[0]}' are missing: {', '.join(map(str, missing[:8]))} "
+            f"of {min(numbered)} to {max(numbered)}.",
             code="E311",
             path=path.parent,
             hint="Copy or unpack the data set again.",

@@ -18,15 +18,15 @@ _FALLBACK = (-175.0, 250.0)  # soft tissue; used where no mask can be read, whic
 def window_under_masks(cases: Sequence[Case]) -> tuple[float, float]:
     """Lower and upper intensity of a window for CT, rounded to whole Hounsfield units.
 
-    The 0.5 and 99.5 percentiles of the voxels inside any structure, as in nnU-Net (Isensee et al., Nature Methods 2021), from up
-    to eight evenly spaced labeled cases.
+    The 0.5 and 99.5 percentiles of the voxels inside any structure, as in nnU-Net (Isensee et al., Nature Methods
+    2021), from up to eight evenly spaced labeled cases.
 
     Args:
         cases: With masks; those that cannot be read are passed over.
     """
-    chosen = [cases[round(place)] for place in np.linspace(0, len(cases) - 1, min(len(cases), _MAX_CASES))] if cases else []
+    places = np.linspace(0, max(0, len(cases) - 1), min(len(cases), _MAX_CASES)).round().astype(int)
     inside = []
-    for case in chosen:
+    for case in (cases[place] for place in places):
         try:
             image, mask = read_volume(case.image, case.id).array, read_labels(case.label, case.id)[0].array
         except InputError:

@@ -60,7 +60,7 @@ def refuse_parent(folder: Path) -> None:
     known = []
     for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         try:
-            if find_layout(inner) is not None:
+            if (inner / "train.list").is_file() or find_layout(inner) is not None:
                 known.append(inner)
         except InputError:
             known.append(inner)  # half a layout is one too; reading it will say what is missing

@@ -1,8 +1,8 @@
 """ACDC as SSL4MIS distributes it: slices to train on, whole volumes to score on.
 
-Bernard et al., IEEE TMI 2018 (data); HiLab-git/SSL4MIS (layout and lists). ``train_slices.list`` names slices, patient after
-patient; its first 68, 136 and 256 lines are 3, 7 and 14 patients. Volumes lie in ``data`` and slices in ``data/slices``
-or beside the volumes. The files state no spacing.
+Bernard et al., IEEE TMI 2018 (data); HiLab-git/SSL4MIS (layout and lists). ``train_slices.list`` names slices, patient
+after patient; its first 68, 136 and 256 lines are 3, 7 and 14 patients. Volumes lie in ``data`` and slices in
+``data/slices`` or beside the volumes. The files state no spacing.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _NUM_PATIENTS = 7  # 10 % of the 70 training patients, the most used setting
 def read_acdc(folder: Path, num_labeled: int | None = None) -> CaseList | None:
     """The first ``num_labeled`` patients (7 unless told) of ``train_slices.list`` are labeled, the others unlabeled.
 
-    ``test.list`` is held out where its volumes are there, else ``val.list``. A case is a frame: the slices of one patient
-    at end-diastole or end-systole, stacked.
+    ``test.list`` is held out where its volumes are there, else ``val.list``. A case is a frame: the slices of one
+    patient at end-diastole or end-systole, stacked.
     """
     if not (folder / "train_slices.list").is_file():
         return None
@@ -62,7 +62,7 @@ def read_acdc(folder: Path, num_labeled: int | None = None) -> CaseList | None:
     notes = [
         f"The first {num_slices} slices of train_slices.list are labeled: {count} of {len(patients)} patients; "
         "slices are stacked to one volume a frame.",
-        f"{len(held_out)} volumes of {list_name} are held out and scored in 3-D." if list_name else "No volume is held out.",
+        f"{len(held_out)} volumes of {list_name or 'no list'} are held out and scored in 3-D.",
         "The files state no spacing; 10 × 1.5 × 1.5 mm is assumed, so millimeters and milliliters are rough.",
     ]
     return CaseList(tuple(labeled), rest, tuple(held_out), tuple(notes), tuple(refused), ACDC)
@@ -78,11 +78,8 @@ def _folder_of(folder: Path, name: str) -> Path:
     for place in places:
         if place.is_dir() and any(slice_of(file.name) for file in place.iterdir()):
             return place
-    raise missing_part(
-        "ACDC slices (train_slices.list)",
-        f"no slice such as {name}.h5 lies in {', '.join(place.relative_to(folder.parent).as_posix() for place in places)}",
-        folder,
-    )
+    looked = ", ".join(place.relative_to(folder.parent).as_posix() for place in places)
+    raise missing_part("ACDC slices (train_slices.list)", f"no slice such as {name}.h5 lies in {looked}", folder)
 
 
 def _volumes(folder: Path, refused: list[Refusal]) -> tuple[list[Case], str]:

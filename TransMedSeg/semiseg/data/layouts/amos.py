@@ -48,16 +48,16 @@ def read_amos(folder: Path, num_labeled: int | None = None) -> CaseList | None:
     if not mine:
         raise missing_part(AMOS.title, "labelsTr holds no mask of a CT scan (numbers up to 0500)", folder)
     held_out = _cases(_numbered(folder / "imagesVa"), folder / "labelsVa", "held_out", refused)
-    loose = [
-        Case(f"amos_{number}", path) for number, path in _numbered(folder / "imagesTs").items() if int(number) <= _LAST_CT
-    ]
+    test = _numbered(folder / "imagesTs")
+    loose = [Case(f"amos_{number}", path) for number, path in test.items() if int(number) <= _LAST_CT]
     notes = ["Hounsfield units are cut to -75..275; the grid is 3 × 1.5 × 1.5 mm."]
     if not held_out:
         mine, held_out, note = hold_out_last_fifth(mine)
         notes.append(note)
     if loose:
         notes.append(f"{len(loose)} test scans without masks (imagesTs) are used as unlabeled volumes.")
-    return first_labeled(AMOS, mine, held_out, _NUM_LABELED if num_labeled is None else num_labeled, notes, refused, loose)
+    count = _NUM_LABELED if num_labeled is None else num_labeled
+    return first_labeled(AMOS, mine, held_out, count, notes, refused, loose)
 
 
 def _numbered(folder: Path) -> dict[str, Path]:
@@ -72,7 +72,7 @@ def _cases(images: dict[str, Path], labels: Path, role: str, refused: list[Refus
     for number, path in images.items():
         case_id = f"amos_{number}"
         if int(number) > _LAST_CT:
-            refused.append(Refusal(case_id, path, role, "MRI (a number above 500); this layout trains on the CT scans."))
+            refused.append(Refusal(case_id, path, role, "MRI (a number above 500); this layout takes the CT scans."))
         elif number not in masks:
             refused.append(Refusal(case_id, path, role, f"No mask of this name is in {labels.name}.", "E311"))
         else:

@@ -21,7 +21,7 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 def read_dataset_json(folder: Path, num_labeled: int | None = None) -> CaseList | None:
-    """Every labeled case is used unless told; ``imagesTs`` is held out where ``labelsTs`` is there, else unlabeled.
+    """Every labeled case is used unless told; ``imagesTs`` is held out where it has masks, else unlabeled.
 
     Raises:
         InputError: ``dataset.json`` cannot be read, or images or masks are missing (E311); several channels (E302);
@@ -33,7 +33,8 @@ def read_dataset_json(folder: Path, num_labeled: int | None = None) -> CaseList 
     if not isinstance(about.get("labels"), dict):
         return None  # some other file of this name
     is_nnunet = "channel_names" in about or "file_ending" in about or _has_channels(folder / "imagesTr")
-    title = f"{'nnU-Net raw data' if is_nnunet else 'Medical Segmentation Decathlon'}, {about.get('name') or folder.name}"
+    kind = "nnU-Net raw data" if is_nnunet else "Medical Segmentation Decathlon"
+    title = f"{kind}, {about.get('name') or folder.name}"
     channels = about.get("channel_names") or about.get("modality") or {}
     if len(channels) > 1:
         named = ", ".join(map(str, channels.values()))
@@ -125,7 +126,8 @@ def _images(folder: Path, role: str, is_nnunet: bool, refused: list[Refusal]) ->
         if is_nnunet and match is None:
             refused.append(Refusal(name, path, role, "Its name does not end in a channel such as _0000.", "E311"))
         elif match is not None and match[2] != "0000":
-            refused.append(Refusal(match[1], path, role, f"Channel {match[2]}; volumes with one channel (_0000) are supported."))
+            reason = f"Channel {match[2]}; volumes with one channel (_0000) are supported."
+            refused.append(Refusal(match[1], path, role, reason))
         else:
             images[match[1] if match else name] = path
     return images

@@ -31,9 +31,10 @@ def names_in(path: Path) -> list[str]:
     return names
 
 
-def missing_part(layout: str, expected: str, folder: Path, hint: str = "Copy or unpack the data set again.") -> InputError:
+def missing_part(layout: str, found: str, folder: Path) -> InputError:
     """The error of half a folder."""
-    return InputError(f"This looks like {layout}, but {expected}.", code="E311", path=folder, hint=hint)
+    hint = "Copy or unpack the data set again."
+    return InputError(f"This looks like {layout}, but {found}.", code="E311", path=folder, hint=hint)
 
 
 def not_there(case_id: str, path: Path, role: str, source: str) -> Refusal:
@@ -63,13 +64,15 @@ def first_labeled(
     count = len(train) if count is None else min(count, len(train))
     notes = list(notes)
     if count < len(train):
-        notes.append(f"The first {count} of {len(train)} training cases are labeled; the masks of the others are left aside.")
+        notes.append(
+            f"The first {count} of {len(train)} training cases are labeled; the masks of the others are left aside."
+        )
     labeled, rest = tuple(train[:count]), without_masks(train[count:])
     return CaseList(labeled, (*rest, *loose), tuple(held_out), tuple(notes), tuple(refused), layout)
 
 
 def hold_out_last_fifth(cases: Sequence[Case]) -> tuple[list[Case], list[Case], str]:
-    """(training cases, held-out cases, note): the last fifth of the patients in the order given, at least one of three."""
+    """(training cases, held-out cases, note): the last fifth of the patients in their order, at least one of three."""
     patients = list(dict.fromkeys(case.patient for case in cases))
     count = max(1, len(patients) // 5) if len(patients) >= 3 else 0
     last = set(patients[len(patients) - count :]) if count else set()

@@ -1,7 +1,7 @@
 """Synapse and AMOS as DHC distributes them: npy arrays resized to one shape, and lists in ``splits``.
 
-Wang and Li, DHC, MICCAI 2023 (xmed-lab/DHC): ``npy/<id>_image.npy`` in Hounsfield units and ``npy/<id>_label.npy``, both
-80 x 160 x 160; intensities are cut to -75..275. Each share of labels has a list of its own, drawn anew.
+Wang and Li, DHC, MICCAI 2023 (xmed-lab/DHC): ``npy/<id>_image.npy`` in Hounsfield units and ``npy/<id>_label.npy``,
+both 80 x 160 x 160; intensities are cut to -75..275. Each share of labels has a list of its own, drawn anew.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def read_resized_ct(folder: Path, num_labeled: int | None = None) -> CaseList | 
         "The arrays were resized to one shape and their spacing is lost: 1 mm is assumed, so distances are in voxels "
         "and milliliters mean nothing.",
     ]
-    if layout is AMOS_NPY and any(int(case.id[-4:]) > 500 for case in (*labeled, *free, *test) if case.id[-4:].isdecimal()):
+    numbers = [int(case.id[-4:]) for case in (*labeled, *free, *test) if case.id[-4:].isdecimal()]
+    if layout is AMOS_NPY and max(numbers, default=0) > 500:
         notes.append("The lists also name MRI scans (numbers above 500), which the CT window does not suit.")
     return CaseList(tuple(labeled), without_masks(free), tuple(test), tuple(notes), tuple(refused), layout)
 

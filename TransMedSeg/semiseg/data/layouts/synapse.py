@@ -75,7 +75,7 @@ def read_synapse(folder: Path, num_labeled: int | None = None) -> CaseList | Non
         for number in chosen
         if number not in cases
     ]
-    source = f"DHC's list of {count}" if count in _LABELED else f"the first {count} by number (no published list has {count})"
+    source = f"DHC's list of {count}" if count in _LABELED else f"the first {count} by number, as no list has {count}"
     notes = [
         f"Labeled: {source}, {', '.join(chosen)}. Held out: {', '.join(case.id for case in held_out) or 'none'}. "
         f"DHC's validation cases {', '.join(_LEFT_ASIDE)} are left aside.",

@@ -1,7 +1,7 @@
 """Synapse as TransUNet distributes it: npz slices to train on, h5 volumes to score on, eight organs.
 
-Chen et al., TransUNet, 2021 (Beckschen/TransUNet): ``train_npz/case0005_slice000.npz`` and ``test_vol_h5/case0001.npy.h5``,
-cut to -125..275 and mapped to 0..1.
+Chen et al., TransUNet, 2021 (Beckschen/TransUNet): ``train_npz/case0005_slice000.npz`` and
+``test_vol_h5/case0001.npy.h5``, cut to -125..275 and mapped to 0..1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def read_synapse_slices(folder: Path, num_labeled: int | None = None) -> CaseLis
     train, test = folder / "train_npz", folder / "test_vol_h5"
     if not train.is_dir():
         return None
-    first = [train / name for name in first_slices(sorted(path.name for path in train.iterdir() if slice_of(path.name)))]
+    names = sorted(path.name for path in train.iterdir() if slice_of(path.name))
+    first = [train / name for name in first_slices(names)]
     if not first:
         raise missing_part(SYNAPSE_SLICES.title, "train_npz holds no slice such as case0005_slice000.npz", folder)
     if not test.is_dir():
