@@ -93,6 +93,40 @@ def test_E403_other_files_are_refused(tmp_path):
     assert code_of(path)[0] == "E403"
 
 
+def test_E403_whatever_is_wrong_with_a_file_it_is_refused_with_words(tmp_path):
+    """Bytes of the index changed at random; the archive itself is in order."""
+    import random
+
+    with zipfile.ZipFile(write_model(tmp_path / "model.pt", weights={"w": [1.5, 2, "three"]})) as archive:
+        good = archive.read("archive/data.pkl")
+    chance, refused = random.Random(0), 0
+    for _ in range(300):
+        data = bytearray(good[: chance.choice((len(good), chance.randrange(len(good))))])
+        for _ in range(chance.randrange(4)):
+            if data:
+                data[chance.randrange(len(data))] = chance.randrange(256)
+        with zipfile.ZipFile(tmp_path / "bad.pt", "w") as archive:
+            archive.writestr("archive/data.pkl", bytes(data))
+        try:
+            cardOf(tmp_path / "bad.pt").lines()
+        except ModelRefused as refusal:
+            refused += refusal.code in ("E403", "E404")
+    assert refused > 100
+
+
+@pytest.mark.parametrize("fields", [{"labels": ["left atrium"]}, {"training": {"cases": [1]}}, {"network": None}, {"training": "long"}])
+def test_E403_a_card_with_parts_of_another_kind(tmp_path, fields):
+    assert code_of(write_model(tmp_path / "model.pt", **fields))[0] == "E403"
+
+
+def test_what_a_stranger_wrote_beside_a_model_does_no_harm(panel, tmp_path):
+    path = write_model(tmp_path / "model.pt", name="<b>big</b>", spacing_range_mm="wide")
+    (tmp_path / "model-card.json").write_text(json.dumps({"scores": {"left atrium": [1]}, "license": ["a"], "sha256": 7}))
+    panel.segment.models.choose(path)
+    assert panel.ui.modelCardLabel.text.endswith("research use")
+    assert "&lt;b&gt;big&lt;/b&gt;" in panel.ui.modelCardLabel.toolTip
+
+
 def test_E404_a_model_of_a_newer_format(tmp_path):
     from semiseg import __version__
 

@@ -9,6 +9,7 @@ or "disk". Ending the process ends the download; the caller removes TARGET.
 import hashlib
 import http.client
 import json
+import os
 import sys
 import time
 import urllib.request
@@ -19,6 +20,7 @@ _SECONDS_BETWEEN_LINES = 0.2
 
 
 def main(url, target):
+    parent = os.getppid()  # PythonSlicer is a launcher: where it is ended, its child must notice
     try:
         answer = urllib.request.urlopen(url, timeout=_TIMEOUT_S)  # the window lets only https, http and file through
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -30,7 +32,7 @@ def main(url, target):
         except OSError as error:
             return _failed(error, "disk")
         with stream:
-            while True:
+            while os.getppid() == parent:
                 try:
                     chunk = answer.read1(_CHUNK)  # what is there, so that a slow line shows progress too
                 except (OSError, http.client.HTTPException) as error:
@@ -46,7 +48,7 @@ def main(url, target):
                 if time.monotonic() - told > _SECONDS_BETWEEN_LINES:
                     told = time.monotonic()
                     _say(done=done, total=total)
-    if total and done != total:
+    if os.getppid() != parent or (total and done != total):
         return _failed(f"{done} of {total} bytes came", "network")
     _say(done=done, total=total)
     _say(sha256=digest.hexdigest())

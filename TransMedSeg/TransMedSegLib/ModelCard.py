@@ -70,10 +70,13 @@ class ModelCard:
     def dice(self):
         """{structure: (mean, number of cases)} on held-out volumes; empty where none were measured."""
         found = {}
-        for label, metrics in (self.beside.get("scores") or {}).items():
-            one = metrics.get("dice") or {}
-            if one.get("count") and one.get("mean") is not None and math.isfinite(one["mean"]):
-                found[label] = (float(one["mean"]), int(one["count"]))
+        try:
+            for label, metrics in (self.beside.get("scores") or {}).items():
+                one = metrics.get("dice") or {}
+                if one.get("count") and one.get("mean") is not None and math.isfinite(one["mean"]):
+                    found[label] = (float(one["mean"]), int(one["count"]))
+        except (AttributeError, TypeError, ValueError):
+            return {}  # written by a stranger
         return found
 
     def short(self):

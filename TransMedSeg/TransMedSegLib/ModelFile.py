@@ -9,7 +9,9 @@ import hashlib
 import json
 import pickletools
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 from semiseg import __version__
@@ -24,6 +26,8 @@ _HARMLESS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v
 """What the instructions of a file of tensors name: module and name with a space between."""
 _OTHER_CALLS = ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD")
 _MOST_BYTES = 64 * 2**20
+_DAMAGED = (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, zlib.error)
+"""What zipfile and pickletools raise on damaged files."""
 
 
 class ModelRefused(Exception):
@@ -52,9 +56,16 @@ def readCard(path):
         raise ModelRefused("E403")
     if card["format_version"] > FORMAT_VERSION:
         raise ModelRefused("E404", needed=card.get("semiseg_version", "?"), found=__version__)
-    if not isinstance(card.get("labels"), list) or not isinstance(card.get("network"), dict):
+    if not _isComplete(card):
         raise ModelRefused("E403")
     return card
+
+
+def _isComplete(card):
+    """Whether the parts that are shown are what they should be; a stranger may have written them."""
+    training, labels = card.get("training") or {}, card.get("labels")
+    known = isinstance(labels, list) and all(isinstance(one, dict) for one in labels)
+    return known and isinstance(card.get("network"), dict) and isinstance(training, dict) and isinstance(training.get("cases") or {}, dict)
 
 
 def _instructions(path):
@@ -66,7 +77,7 @@ def _instructions(path):
                 raise ModelRefused("E403")
             data = archive.read(found[0])
         return [(code.name, argument) for code, argument, _place in pickletools.genops(data)]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise ModelRefused("E403") from error
 
 

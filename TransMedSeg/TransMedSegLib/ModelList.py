@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import slicer
@@ -164,8 +165,11 @@ def _safe(name):
 
 
 def _isArchive(path):
-    with zipfile.ZipFile(path) as archive:
-        return MODEL_FILE in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MODEL_FILE in archive.namelist()
+    except zipfile.BadZipFile:
+        return False  # refused as a model next
 
 
 def _unpack(path, folder):
@@ -178,13 +182,13 @@ def _unpack(path, folder):
                 if name in archive.namelist():
                     with archive.open(name) as source, open(folder / name, "wb") as target:
                         shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ModelRefused("E402") from error
     noted = folder / HASH_FILE
-    expected = noted.read_text(encoding="utf-8").split()[:1] if noted.is_file() else []
+    expected = noted.read_text(encoding="utf-8", errors="replace").split()[:1] if noted.is_file() else []
     noted.unlink(missing_ok=True)
     expected = expected or [readJson(folder / CARD_FILE).get("sha256") or hashOf(folder / MODEL_FILE)]
-    if hashOf(folder / MODEL_FILE) != expected[0].lower():
+    if hashOf(folder / MODEL_FILE) != str(expected[0]).lower():
         raise ModelRefused("E402")
 
 
@@ -215,4 +219,4 @@ def isIntact(path):
         OSError: It cannot be read.
     """
     noted = readJson(Path(path).parent / CARD_FILE).get("sha256") if isInFolder(path) else None
-    return None if not noted else hashOf(path) == noted.lower()
+    return None if not noted else hashOf(path) == str(noted).lower()

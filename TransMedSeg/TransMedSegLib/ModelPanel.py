@@ -1,5 +1,6 @@
 """The model in the section Segment: which one is chosen, a line of its card, and whether it may be used now."""
 
+import html
 from pathlib import Path
 
 import qt
@@ -88,7 +89,7 @@ class ModelPanel:
         if self.model is not None:
             try:
                 card = cardOf(self.model)
-                text, tip = card.short(), "\n".join(f"{what}: {words}" for what, words in card.lines())
+                text, tip = card.short(), _asToolTip(f"{what}: {words}" for what, words in card.lines())
             except ModelRefused as refusal:
                 text = f"{refusal} [{refusal.code}]"
         self._short = text
@@ -164,7 +165,7 @@ class ModelPanel:
 
     def _offer(self, link):
         self.manage()
-        self.dialog.download.offer(link)
+        self.dialog.download.offer(str(link))
 
     def _onChooseFolder(self):
         """The models lie elsewhere now, for example on a drive with another letter; they are used where they lie."""
@@ -194,3 +195,8 @@ class ModelPanel:
         if self._dialog is not None:
             self._dialog.discard()
             self._dialog = None
+
+
+def _asToolTip(lines):
+    """Text of a stranger is shown as it is, never as markup."""
+    return "<qt>" + "<br>".join(html.escape(line) for line in lines)

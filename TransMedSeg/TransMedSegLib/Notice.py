@@ -21,6 +21,7 @@ class Notice(qt.QFrame):
         layout = qt.QVBoxLayout(self)
         self._label = qt.QLabel()
         self._label.wordWrap = True
+        self._label.setTextFormat(qt.Qt.PlainText)  # names of files and cards are not markup
         self._label.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)
         layout.addWidget(self._label)
         self._row = qt.QHBoxLayout()
