@@ -155,7 +155,8 @@ def test_networks_and_losses_see_tensors_only():
     allowed = {"torch", "math", "dataclasses", "typing", "collections", "__future__", "functools", "itertools"}
     for name, path in zip(NAMES, FILES):
         if part(path) in ("networks", "losses"):
-            assert outer_imports(path, everywhere=True) <= allowed, name
+            guest = {"monai"} if path.name == "monai_network.py" else set()
+            assert outer_imports(path, everywhere=True) <= allowed | guest, name
 
 
 def test_a_window_loads_nothing_but_the_standard_library(engine_environment):

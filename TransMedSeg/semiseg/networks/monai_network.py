@@ -7,8 +7,6 @@ the other out of every pass.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -134,16 +132,17 @@ class MonaiNetwork(nn.Module):
 
 def _build(name: str, in_channels: int, num_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
     try:
-        nets = importlib.import_module("monai.networks.nets")
+        from monai.networks import nets
     except ImportError as error:
         raise InputError(
             f"The network 'monai:{name}' needs MONAI, which is not installed here.", hint="Install it with: pip install monai einops"
         ) from error
     kind = getattr(nets, name, None)
-    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise InputError(f"MONAI has no network named {name!r}.", hint="Names are those of monai.networks.nets, such as SwinUNETR or UNETR.")
-    known = inspect.signature(kind).parameters
-    values = {"in_channels": in_channels, "out_channels": num_classes, **({"spatial_dims": 3} if "spatial_dims" in known else {}), **arguments}
+    values = {"in_channels": in_channels, "out_channels": num_classes, **arguments}
+    if "spatial_dims" in kind.__init__.__annotations__:
+        values["spatial_dims"] = 3
     try:
         return kind(**values)
     except (TypeError, ValueError, AssertionError, ImportError) as error:
