@@ -34,6 +34,7 @@ def main(out_dir):
         use_blurred_label(install_stub(folder))
         panel = Panel()
         panel.choose_model(folder)
+        name_model(panel)
         truths = [add_phantom(panel, number) for number in range(NUM_CASES)]
         panel.ui.segmentAllButton.click()
         assert panel.wait(300)
@@ -41,6 +42,7 @@ def main(out_dir):
         for case, truth in zip(panel.desk.cases(), truths):
             assert panel.compare(case.segmentation, truth)
         shoot(panel, truths, out_dir)
+        shoot_models(panel, folder, out_dir)
         panel.close()
     boot.quit_application()
 
@@ -65,6 +67,39 @@ def use_blurred_label(program):
     (program.parent / "stub.json").write_text(json.dumps({}))
 
 
+def name_model(panel):
+    """The stub's model gets the card of a model that was handed on; no Dice, for it was not measured."""
+    from TransMedSegLib.ModelCard import cardOf
+
+    terms = {"license": "CC BY-NC 4.0", "convention": "veins cut at the ostium, mitral plane flat"}
+    cardOf(panel.segment.model).noted(name="Example model", version="1.2", **terms)
+    panel.segment.models.enter()
+
+
+def shoot_models(panel, folder, out_dir):
+    """The dialog of models, with one added from a file. No path of this computer is in the picture."""
+    import qt
+    from bed import boot, render
+    from segment_builders import write_model
+
+    from TransMedSegLib import ModelList
+
+    ModelList.setModelsFolder(folder / "models")
+    try:
+        panel.ui.manageButton.click()
+        dialog = panel.segment.models.dialog
+        write_model(folder / "given" / "model.pt", name="Another example", license="CC BY 4.0", training={"method": "supervised", "preset": "plus", "cases": {"labeled": 12, "unlabeled": 0}})
+        dialog.add([folder / "given" / "model.pt", panel.segment.model])
+        for text in (dialog.ui.cardText.toPlainText(), dialog.ui.modelsFolderLabel.text):
+            shown = text.replace(str(folder), "/home/me")
+            dialog.ui.cardText.setPlainText(shown) if "\n" in text else setattr(dialog.ui.modelsFolderLabel, "text", shown)
+        boot.process_events(0.3)
+        render.write_png(out_dir / "segment-models.png", labeled(render.grab(dialog.widget, width=760)))
+    finally:
+        qt.QSettings().remove(ModelList.FOLDER_SETTING)
+        qt.QSettings().remove(ModelList.OTHERS_SETTING)
+
+
 def add_phantom(panel, number):
     """Adds a phantom to the list of cases, and its label to the scene. Returns the segmentation node of the label."""
     import numpy as np
@@ -77,7 +112,7 @@ def add_phantom(panel, number):
     affine = np.array(geometry.affine, float)[:, [2, 1, 0, 3]]
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag([-1.0, -1, 1, 1]) @ affine))
     label = np.ascontiguousarray(phantom.label.array) > 0
-    np.save(Path(panel.ui.modelPathLineEdit.currentPath).parent / f"c{number + 1:03d}.npy", label)
+    np.save(panel.segment.model.parent / f"c{number + 1:03d}.npy", label)
     panel.add(node)  # before there is a segmentation on it, which would be taken for the work of the user
     truth = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{node.GetName()} truth")
     truth.CreateDefaultDisplayNodes()
@@ -99,7 +134,6 @@ def shoot(panel, truths, out_dir):
     case = panel.desk.current
     ui.aSelector.setCurrentNode(case.segmentation)
     ui.bSelector.setCurrentNode(truths[0])
-    ui.modelPathLineEdit.currentPath = "/models/LA-MRI 1.2/model.pt"  # no path of this computer in a picture
     ui.statusLabel.text = ""
     size = case.volume.GetImageData().GetDimensions()[::-1]
     middle = positionRas(case.volume, [length / 2 for length in size])
