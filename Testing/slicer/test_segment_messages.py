@@ -426,13 +426,13 @@ def test_the_codes_above_are_all_that_this_module_names():
     import re
     from pathlib import Path
 
-    ours = "Autosave CaseTable CasesPanel Compare ComparePanel CompareTable CorrectPanel Desk DicomExport DoubtPanel ExportPanel InputCheck SegmentModule SegmentPanel SegmentResult SegmentRun Uncertainty".split()
+    ours = "Autosave CaseTable CasesPanel Compare ComparePanel CompareTable CorrectPanel Desk DicomExport DoubtPanel ExportPanel InputCheck PromptEdit PromptMarks PromptPanel Prompts SegmentModule SegmentPanel SegmentResult SegmentRun Uncertainty".split()
     library = Path(SegmentResult.__file__).parent
     named = set()
     for name in ours:
         named |= set(re.findall(r'"(E\d{3})"', (library / f"{name}.py").read_text()))
     here = Path(__file__)
-    tested = set(re.findall(r"(E\d{3})", here.read_text() + here.with_name("test_segment_export.py").read_text()))
+    tested = set(re.findall(r"(E\d{3})", here.read_text() + here.with_name("test_segment_export.py").read_text() + here.with_name("test_segment_prompts.py").read_text()))
     assert named - tested == set()
     assert len(named) >= 28
     assert EngineProcess  # its codes E501 to E504 and E510 reach the user through this module

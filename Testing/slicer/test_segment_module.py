@@ -65,13 +65,13 @@ def test_every_widget_of_the_ui_file_is_known_and_every_button_has_a_tip(panel):
 
 
 def test_keys_live_only_while_the_module_is_open(panel):
-    assert len(panel.widget._shortcuts) == 3
+    assert len(panel.widget._shortcuts) == 5
     assert panel.ui.segmentEditor._shortcuts_installed and panel.ui.segmentEditor._views_observed
     panel.representation.exit()
     assert panel.widget._shortcuts == []
     assert not panel.ui.segmentEditor._shortcuts_installed and not panel.ui.segmentEditor._views_observed
     panel.representation.enter()
-    assert len(panel.widget._shortcuts) == 3
+    assert len(panel.widget._shortcuts) == 5
 
 
 def test_the_undo_key_takes_back_one_AI_write(panel):
@@ -216,7 +216,7 @@ def test_functions_are_short_and_files_too():
     import ast
     from pathlib import Path
 
-    names = "Autosave CaseTable CasesPanel CaseTime Compare ComparePanel CompareTable CorrectPanel Desk DicomExport DoubtPanel ExportPanel InputCheck LabeledList ModelCard ModelDialog ModelDownload ModelDownloadBox ModelFile ModelList ModelPanel NextCase Overlay Plausibility Review SampleCase SaveAs SegmentButtons SegmentModule SegmentPanel SegmentResult SegmentRun Terminology Uncertainty VolumeExchange".split()
+    names = "Autosave CaseTable CasesPanel CaseTime Compare ComparePanel CompareTable CorrectPanel Desk DicomExport DoubtPanel ExportPanel InputCheck LabeledList ModelCard ModelDialog ModelDownload ModelDownloadBox ModelFile ModelList ModelPanel NextCase Overlay Plausibility PromptEdit PromptMarks PromptPanel Prompts RandomWalk Review SampleCase SaveAs SegmentButtons SegmentModule SegmentPanel SegmentResult SegmentRun Terminology Uncertainty VolumeExchange".split()
     folder = Path(Review.__file__).parent
     for path in [*(folder / f"{name}.py" for name in names), folder.parent / "TransMedSeg.py"]:
         assert len(path.read_text().splitlines()) <= 300, path.name

@@ -1,4 +1,4 @@
-"""Section 3 of the panel: the Segment Editor, the lock, and the approval."""
+"""Section 3 of the panel: prompts, the Segment Editor, the lock, and the approval."""
 
 import slicer
 from slicer.i18n import tr as _
@@ -7,6 +7,8 @@ from . import Review
 from .CaseTable import APPROVED
 from .Messages import message
 from .Notice import Notice
+from .PromptMarks import marksOf
+from .PromptPanel import PromptPanel
 from .VolumeExchange import maskOf
 
 UNDO_STEPS = 10
@@ -24,6 +26,7 @@ class CorrectPanel:
         self.desk, self.ui, self._openNext = desk, desk.ui, openNext
         self.notice = Notice()
         self.ui.correctNoticePlace.layout().addWidget(self.notice)
+        self.promptRow = PromptPanel(desk, self.notice, self.undo)
         self._texts = {
             "locked": _("🔒 AI will not change this segment."),
             "approve": _("A person has looked at this case and says it is right; opens the next one (Ctrl+→)"),
@@ -53,6 +56,7 @@ class CorrectPanel:
 
     def exit(self):
         """The user left the module: no key and no mouse in a view belongs to us any more."""
+        self.promptRow.prompts.putAway()
         editor = self.ui.segmentEditor
         if editor.mrmlSegmentEditorNode() is not None:
             editor.setActiveEffect(None)
@@ -61,6 +65,7 @@ class CorrectPanel:
 
     def sceneClosed(self):
         """The node of the editor went with the scene."""
+        self.promptRow.prompts.putAway()
         self.ui.segmentEditor.setMRMLSegmentEditorNode(None)
 
     def refresh(self):
@@ -75,6 +80,7 @@ class CorrectPanel:
         self.ui.lockLabel.text = self._texts["locked"] if isLocked else ""
         self.ui.lockLabel.setVisible(isLocked)
         self.ui.unlockButton.setVisible(isLocked)
+        self.promptRow.refresh(self._canUndo())
         self.ui.approveButton.enabled = bool(hasSegments)
         self.ui.approveButton.toolTip = self._texts["approve" if hasSegments else "nothing"]
         isApproved = case is not None and case.status == APPROVED
@@ -104,6 +110,11 @@ class CorrectPanel:
         self.desk.review.approve(case)
         self._openNext()
 
+    def _canUndo(self):
+        """Whether there is a step to take back. The Segment Editor only tells by its own button."""
+        button = slicer.util.findChild(self.ui.segmentEditor, "UndoButton")
+        return button.enabled
+
     def undo(self):
         """One step back; the line says why there is none (E605)."""
         editor = self.ui.segmentEditor
@@ -117,13 +128,14 @@ class CorrectPanel:
         self.desk.refresh()
 
     def _voxels(self):
-        """Changes with the segments of the open case."""
+        """Changes with the segments of the open case and with the marks on them."""
         case = self.desk.current
         if case is None or case.segmentation is None:
             return None
         segmentation = case.segmentation.GetSegmentation()
         ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
-        return [(one, Review.checksum(maskOf(case.segmentation, one, case.volume))) for one in ids]
+        marks = [len(marksOf(segmentation.GetSegment(one))) for one in ids]
+        return [(one, Review.checksum(maskOf(case.segmentation, one, case.volume)), n) for one, n in zip(ids, marks)]
 
     def _onLabeled(self, isOn):
         case = self.desk.current

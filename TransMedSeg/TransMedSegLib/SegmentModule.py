@@ -48,6 +48,8 @@ class SegmentModule:
             ("Ctrl+Return", self.segment.segmentThis),
             ("Ctrl+Right", self.correct.approveAndNext),
             ("Ctrl+Z", self.correct.undo),
+            ("A", self.correct.promptRow.add),
+            ("X", self.correct.promptRow.remove),
         )
 
     def enter(self, parameters):

@@ -85,7 +85,7 @@ def take(case, path, review, beforeWrite, locked=REFUSE):
         for (name, mask, tags), target in zip(found, targets):
             isNew = target is None or (locked == NEW and Review.isLocked(segmentation.GetSegment(target)))
             segmentId = _addSegment(segmentation, name) if isNew else target
-            mask, shared = _leaveOthers(case, segmentId, mask, set(targets) | set(ids))
+            mask, shared = leaveOthers(case, segmentId, mask, set(targets) | set(ids))
             _write(case, segmentId, name, mask, tags)
             ids.append(segmentId)
             overlaps += shared
@@ -147,15 +147,16 @@ def _write(case, segmentId, name, mask, tags):
     Review.markWritten(segment, mask, tags[0] or "TransMedSeg", tags[1])
 
 
-def _leaveOthers(case, segmentId, mask, ours):
+def leaveOthers(case, segmentId, mask, ours):
     """The mask without what other visible segments hold, and what that cost."""
     node, overlaps = case.segmentation, []
     segmentation = node.GetSegmentation()
     for index in range(segmentation.GetNumberOfSegments()):
         otherId, other = segmentation.GetNthSegmentID(index), segmentation.GetNthSegment(index)
         # Another version of the same structure is no rival.
-        isVersion = tagOf(other, STRUCTURE_TAG) == tagOf(segmentation.GetSegment(segmentId), STRUCTURE_TAG)
-        isSame = structureNamed(other.GetName() or "") == structureNamed(segmentation.GetSegment(segmentId).GetName())
+        mine, structure = segmentation.GetSegment(segmentId), structureNamed(other.GetName() or "")
+        isVersion = tagOf(other, STRUCTURE_TAG, None) == tagOf(mine, STRUCTURE_TAG)
+        isSame = structure is not None and structure == structureNamed(mine.GetName() or "")
         if otherId in ours or otherId == segmentId or isVersion or isSame:
             continue
         shared = mask & maskOf(node, otherId, case.volume)

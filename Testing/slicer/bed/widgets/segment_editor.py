@@ -86,9 +86,15 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def __init__(self, *args):
         qMRMLWidget.__init__(self, *args)
         self._history = slicer.vtkSegmentationHistory()
+        # As the real one: whether there is something to undo is known only when the voxels have changed.
+        self._history.AddObserver("ModifiedEvent", lambda *_: self._show_buttons(self._shown[3]))
         self._table = qMRMLSegmentsTableView()
         self._table.name = "SegmentsTableView"
         self._undo_button, self._redo_button = QtWidgets.QPushButton("Undo"), QtWidgets.QPushButton("Redo")
+        self._undo_button.setObjectName("UndoButton")
+        self._redo_button.setObjectName("RedoButton")
+        self._undo_button.setToolTip("Undo last editing.")
+        self._redo_button.setToolTip("Redo last undone editing.")
         self._undo_button.clicked.connect(lambda *_: self.undo())
         self._redo_button.clicked.connect(lambda *_: self.redo())
         self._table.selectionChanged.connect(lambda *_: self._on_table())
