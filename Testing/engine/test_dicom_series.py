@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 import synthetic_series as synthetic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from semiseg.dicom.plain_header import read_plain_header
 from semiseg.dicom.series import find_series, open_series, read_series, series_of_files
 from semiseg.dicom.stack import Plane, stack_planes
 from semiseg.errors import InputError
@@ -142,6 +144,49 @@ def test_other_files_in_the_folder_do_not_disturb(tmp_path):
     document.save_as(tmp_path / "report.dcm")
     assert len(find_series(tmp_path)) == 1
     assert read_series(tmp_path)[0].array.shape == synthetic.SHAPE
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "jpegls", "rle", "implicit", "deflated", "big"])
+def test_plain_headers_are_what_pydicom_reads_and_others_are_left_to_it(syntax, tmp_path):
+    if syntax == "jpegls":
+        pytest.importorskip("jpeg_ls", reason="pyjpegls is not installed")
+    builder = synthetic.SeriesBuilder(tmp_path, charset="ISO_IR 192", patient_name="Müller^Jörg", syntax=syntax)
+    dataset = builder.dataset(3)
+    block = dataset.private_block(0x0029, "SYNTHETIC HEADER", create=True)
+    block.add_new(1, "OB", bytes(1000))
+    dataset.ReferencedImageSequence = [pydicom.Dataset()]
+    dataset.ReferencedImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+    builder.write([dataset])
+    (path,) = tmp_path.iterdir()
+    with open(path, "rb") as file:
+        found = read_plain_header(file)
+        place = file.tell()
+    if syntax in ("implicit", "deflated", "big"):
+        assert found is None and place == 0
+        return
+    expected = pydicom.dcmread(path, stop_before_pixels=True)
+    expected.remove_private_tags()
+    assert found == expected and found.file_meta == expected.file_meta
+    assert found.original_encoding == expected.original_encoding
+    assert str(found.PatientName) == "Müller^Jörg"
+    assert path.read_bytes()[place : place + 4] == b"\xe0\x7f\x10\x00"
+
+
+def test_unusual_headers_are_left_to_pydicom(tmp_path):
+    synthetic.base(tmp_path)
+    content = (tmp_path / "IM00001.dcm").read_bytes()
+    rows = content.index(b"\x28\x00\x10\x00US")
+    unusual = {
+        "no pixels": content[: content.index(b"\xe0\x7f\x10\x00")],
+        "no preamble": content[132:],
+        "unknown VR": content[: rows + 4] + b"ZZ" + content[rows + 6 :],
+        "tags out of order": content[:rows] + b"\x08\x00" + content[rows + 2 :],
+        "length beyond the file": content[: rows + 6] + b"\xff\xff" + content[rows + 8 :],
+        "nothing": b"",
+    }
+    for name, altered in unusual.items():
+        file = io.BytesIO(altered)
+        assert read_plain_header(file) is None and file.tell() == 0, name
 
 
 def test_file_without_preamble_is_read(tmp_path):

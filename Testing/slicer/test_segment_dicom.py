@@ -356,3 +356,17 @@ def test_saved_segmentation_has_both_keys_of_the_source_representation(panel, tm
     with VolumeExchange.readSegmentation(tmp_path / "mask.seg.nrrd") as stored:
         name = stored.GetSegmentation().GetNthSegmentID(0)
         np.testing.assert_array_equal(VolumeExchange.maskOf(stored, name, case.volume), CHAMBER)
+
+
+def test_label_map_of_overlapping_segments_says_what_it_loses(panel, tmp_path):
+    case = drawn(panel, synthetic.base(tmp_path / "series"))
+    segmentation = case.segmentation.GetSegmentation()
+    assert SaveAs.save(case, tmp_path / "one.nii.gz") == ""
+    name = segmentation.AddEmptySegment("", "Left atrial scar")
+    wall = synthetic.wall_mask().astype(bool)
+    VolumeExchange.writeMask(case.segmentation, name, wall, case.volume)
+    dialogs.answers["getSaveFileName"] = [(str(tmp_path / "two.nii.gz"), "")]
+    panel.ui.saveButton.click()
+    count = np.count_nonzero(wall & CHAMBER)
+    assert panel.module.export.notice.message.startswith(f"Segments overlap in {count} voxels; NIfTI keeps the later one")
+    assert sorted(path.name for path in tmp_path.glob("[ot.]*")) == ["one.json", "one.nii.gz", "two.json", "two.nii.gz"]

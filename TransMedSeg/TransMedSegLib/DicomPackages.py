@@ -47,9 +47,11 @@ def _hold(folder: Path | None) -> bool:
 
     importlib.invalidate_caches()
     search = {} if folder is None else {"path": [str(folder)]}
-    found = {str(one.metadata["Name"]).lower(): one.version for one in importlib.metadata.distributions(**search)}
-    needed = map(Requirement, REQUIREMENTS)
-    return all(one.specifier.contains(found.get(one.name, "0"), prereleases=True) for one in needed)
+    for needed in map(Requirement, REQUIREMENTS):
+        found = next(iter(importlib.metadata.distributions(name=needed.name, **search)), None)
+        if found is None or not needed.specifier.contains(found.version, prereleases=True):
+            return False
+    return True
 
 
 class OwnPackages:

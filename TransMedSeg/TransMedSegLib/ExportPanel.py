@@ -203,7 +203,9 @@ class ExportPanel:
         path = path[0] if isinstance(path, tuple) else path
         if path:
             with slicer.util.tryWithErrorDisplay(_("The segmentation could not be saved."), waitCursor=True):
-                SaveAs.save(case, path)
+                lost = SaveAs.save(case, path)
+                if lost:
+                    self.notice.say(lost)
 
     def discard(self):
         """Ends an export or an installation that is running."""

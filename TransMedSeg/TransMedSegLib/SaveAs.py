@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import slicer
+from slicer.i18n import tr as _
 
 from . import Review
 from .DicomExport import TRACKING_TAGS
@@ -27,6 +28,9 @@ _REPRESENTATION_KEYS = (b"Segmentation_MasterRepresentation", b"Segmentation_Sou
 def save(case, path):
     """Writes the segmentation of a case; the ending of the path says how.
 
+    Returns:
+        What the user must know; "" where nothing was lost.
+
     Raises:
         ValueError: The ending is none of FORMATS.
         OSError: It could not be written.
@@ -35,11 +39,12 @@ def save(case, path):
     if path.name.lower().endswith(".seg.nrrd"):
         _saveSegmentation(case, path)
     elif path.name.lower().endswith(".nii.gz"):
-        _saveNifti(case, path)
+        return _saveNifti(case, path)
     elif path.suffix.lower() == ".stl":
         _saveSurfaces(case, path)
     else:
         raise ValueError(f"{path.name}: {', '.join(FORMATS)} are known")
+    return ""
 
 
 def _saveSegmentation(case, path):
@@ -66,24 +71,31 @@ def _withBothKeys(content):
 def _saveNifti(case, path):
     """One label map; where segments overlap, the later one wins. The JSON says which value is what."""
     segmentation = case.segmentation.GetSegmentation()
-    labels, facts = None, []
+    labels, facts, overlap = None, [], 0
     for index in range(segmentation.GetNumberOfSegments()):
         segmentId, segment = segmentation.GetNthSegmentID(index), segmentation.GetNthSegment(index)
         mask = maskOf(case.segmentation, segmentId, case.volume)
         labels = np.zeros(mask.shape, np.uint8) if labels is None else labels
+        overlap += int(np.count_nonzero(labels[mask]))
         labels[mask] = index + 1
         entry = {"value": index + 1, "name": segment.GetName()}
         facts.append(entry | {key: tagOf(segment, tag) for key, tag in _JSON_TAGS.items() if tagOf(segment, tag)})
+    part = path.with_name(f".part-{path.name}")
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
     try:
         node.CopyOrientation(case.volume)
         slicer.util.updateVolumeFromArray(node, labels)
-        if not slicer.util.exportNode(node, str(path)):
+        if not slicer.util.exportNode(node, str(part)):
             raise OSError(f"{path} could not be written.")
+        beside = path.with_name(path.name[: -len(".nii.gz")] + ".json")
+        beside.write_text(json.dumps({"segments": facts}, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
     finally:
+        part.unlink(missing_ok=True)
         slicer.mrmlScene.RemoveNode(node)
-    beside = path.with_name(path.name[: -len(".nii.gz")] + ".json")
-    beside.write_text(json.dumps({"segments": facts}, indent=1) + "\n", encoding="utf-8")
+    if not overlap:
+        return ""
+    return _("Segments overlap in {count} voxels; NIfTI keeps the later one there, .seg.nrrd keeps both.").format(count=overlap)
 
 
 def _saveSurfaces(case, path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import InputError
+from .plain_header import read_plain_header
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,7 +36,7 @@ class Header:
 
     Args:
         path: The file.
-        dataset: All attributes before Pixel Data.
+        dataset: All attributes before Pixel Data; private ones may be left out.
         pixel_offset: Byte at which the value of Pixel Data begins; -1 where the whole file is deflated.
         pixel_length: Bytes of native pixels; None for encapsulated (compressed) ones.
     """
@@ -180,8 +181,8 @@ def _is_image(dataset: Dataset) -> bool:
 
     meta_class = dataset.file_meta.get("MediaStorageSOPClassUID", "")
     uid = UID(str(dataset.get("SOPClassUID", "") or meta_class))
-    if uid.name == uid:  # a class of a vendor, or the first half of a UID; whole objects belong to a series
-        return "SeriesInstanceUID" not in dataset
+    if uid.name == uid:  # a class of a vendor, or a damaged or cut UID; whole objects belong to a series
+        return not uid.is_valid or "SeriesInstanceUID" not in dataset
     return "Image Storage" in uid.name
 
 
@@ -191,6 +192,9 @@ def _dcmread(file: BinaryIO, path: Path) -> Dataset:
 
     import pydicom
 
+    plain = read_plain_header(file)
+    if plain is not None:
+        return plain
     start = file.read(132)
     file.seek(0)
     has_preamble = start[128:] == b"DICM"
