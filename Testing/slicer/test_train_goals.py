@@ -8,7 +8,7 @@ from train_bed import CASES, module, panel, ready, stub, until  # noqa: F401 (fi
 
 from semiseg import protocol
 from TransMedSegLib import RunState, TrainMeasure
-from TransMedSegLib.TrainFolds import foldsOf, gainText, leaveOneOutText
+from TransMedSegLib.TrainFolds import foldsOf, gainText, hasLivingFolds, leaveOneOutText
 from TransMedSegLib.TrainParameters import Goal
 
 GOALS = {"quick": (450, 90.0), "normal": (3600, 720.0), "best": (18000, 3600.0)}
@@ -85,6 +85,15 @@ def test_measurements_are_kept_for_the_same_settings_alone(ready, module, stub, 
     assert ready.ui.quickRadioButton.text == "Quick (≈ 1 min 30 s)"
 
 
+def test_cases_that_changed_while_measuring_are_not_called_checked(ready, stub, tmp_path):
+    stub.behave("finish", cases=rows(tmp_path), measured=MEASURED)
+    ready.ui.measureButton.click()
+    ready.cases.add("unlabeled", [tmp_path / "more"])
+    assert until(lambda: not ready.measure.isRunning)
+    assert not ready.check.isDone and ready.ui.checkLabel.text == ""
+    assert ready.ui.quickRadioButton.text == "Quick", "it was measured for other cases"
+
+
 def test_measuring_can_be_cancelled(ready, stub):
     slicer.app.userSettings().remove(TrainMeasure.MEASURED_SETTING)
     stub.behave("deaf")
@@ -152,9 +161,11 @@ def test_stopping_gives_up_those_that_wait(ready, stub, tmp_path):
     found = foldsOf(process.runDir)
     assert until(lambda: all((fold / "run.lock").exists() for fold in found) and (process.runDir / "run.lock").exists())
     assert [RunState.summarize(fold).state.name for fold in found] == ["Queued"] * 4
+    assert hasLivingFolds(process.runDir)
     ready.ui.pauseButton.click()
     assert until(lambda: process.ending is not None)
     assert until(lambda: [RunState.summarize(fold).state.name for fold in found] == ["Paused"] * 4)
+    assert not hasLivingFolds(process.runDir), "now they could be deleted"
     assert leaveOneOutText(process.runDir) == "Leave-one-out: 0 of 4 done."
     stub.behave("finish", folds={name: scores(0.8) for name in ("P1", "P2", "P3", "P4")})
     ready.follow.resume(process.runDir)

@@ -62,8 +62,9 @@ class TrainCheck:
             return
         folder = self.folder()
         self.fingerprint = ""
-        self.process = EngineProcess(folder, self._onEvents, self._onEnded)
         folder.mkdir(parents=True, exist_ok=True)
+        mark = self.mark()
+        self.process = EngineProcess(folder, self._onEvents, lambda ending: self._onEnded(ending, mark))
         self.process.start("prepare", trainOptions(self._panel.parameters, folder))
         self._panel.ui.checkLabel.text = _("Looking at the volumes…")
         self._panel.updateButtons()
@@ -75,18 +76,25 @@ class TrainCheck:
             elif event["kind"] == "warning":
                 self._panel.ui.checkLabel.text = withCode(str(event.get("code") or ""), str(event.get("message", "")))
 
-    def _onEnded(self, ending: Ending) -> None:
-        self.showChecked()
+    def mark(self) -> str:
+        """Of the settings as they are now: a check tells of those it was started with."""
+        return fingerprint(self._panel.parameters)
+
+    def _onEnded(self, ending: Ending, mark: str) -> None:
+        self.showChecked(mark)
         if ending.state != State.Finished:
             self._panel.ui.checkLabel.text = ""
         if ending.state == State.Failed:
             self._panel.notice.say(ending.text, ending.code, self._panel.follow.helpActions(self.process.runDir))
         self._panel.updateButtons()
 
-    def showChecked(self) -> None:
-        """Shows what the engine found in the folder of the check."""
+    def showChecked(self, mark: str) -> None:
+        """Shows what the engine found in the folder of the check, unless the settings were changed meanwhile."""
+        self.fingerprint = mark
+        if not self.isCurrent:
+            self.forget()
+            return
         self._panel.cases.setRows(readCases(self.folder()))
-        self.fingerprint = fingerprint(self._panel.parameters)
         self._panel.ui.checkLabel.text = self._summary()
 
     def _summary(self) -> str:

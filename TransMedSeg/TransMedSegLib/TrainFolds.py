@@ -68,6 +68,11 @@ def foldsOf(runDir: Path) -> list[Path]:
     return [fold for fold in found if (fold / protocol.JOB_FILE).exists()]
 
 
+def hasLivingFolds(runDir: Path) -> bool:
+    """Whether runs that use the prepared cases of this one wait or work."""
+    return any(_state(fold) in (State.Running, State.Queued) for fold in foldsOf(runDir))
+
+
 def _state(fold: Path) -> State:
     return stateOf(fold, protocol.read_events(fold / protocol.EVENTS_FILE)[0])
 

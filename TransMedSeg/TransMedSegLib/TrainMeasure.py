@@ -51,7 +51,8 @@ class TrainMeasure:
         self._key = settingsKey(self._panel.parameters)
         folder = self._panel.check.folder()
         self._panel.check.fingerprint = ""
-        self.process = EngineProcess(folder, self._onEvents, self._onEnded)
+        mark = self._panel.check.mark()
+        self.process = EngineProcess(folder, self._onEvents, lambda ending: self._onEnded(ending, mark))
         folder.mkdir(parents=True, exist_ok=True)
         self.process.start("measure", trainOptions(self._panel.parameters, folder))
         self._say(_("Measuring…"))
@@ -62,10 +63,10 @@ class TrainMeasure:
             if event["kind"] == "progress" and event.get("what") == "prepare":
                 self._say(_("Measuring: {done} of {total} volumes prepared").format(done=event.get("done", 0), total=event.get("total", 0)))
 
-    def _onEnded(self, ending: Ending) -> None:
+    def _onEnded(self, ending: Ending, mark: str) -> None:
         if ending.state == State.Finished:
             remember(self._key, ending.result)
-            self._panel.check.showChecked()
+            self._panel.check.showChecked(mark)
         elif ending.state == State.Failed and not self._isCancelled:
             self._panel.notice.say(ending.text, ending.code, self._panel.follow.helpActions(self.process.runDir))
         self._panel.runs.showTimes(self._panel.parameters)

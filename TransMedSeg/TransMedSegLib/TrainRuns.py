@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from . import Computer
 from .RunList import RunList, stateTitle
 from .RunState import RunSummary, State
+from .TrainFolds import hasLivingFolds
 from .TrainMeasure import goalSeconds, known
 from .TrainParameters import Goal
 
@@ -108,12 +109,13 @@ class TrainRuns:
     def _updateButtons(self) -> None:
         run = self.selected()
         isAlive = run is not None and run.state in (State.Running, State.Queued)
+        isUsed = isAlive or (run is not None and hasLivingFolds(run.runDir))
         nothing = _("Choose a run first")
         self.ui.openRunButton.text = _("Re-attach") if isAlive else _("Open")
         for button, isEnabled, whyNot, toolTip in (
             (self.ui.openRunButton, run is not None, nothing, _("Show its curves and its result")),
             (self.ui.resumeRunButton, run is not None and run.canResume, nothing if run is None else _("Only a run that was ended early can be resumed"), _("Continue from its last saved state")),
-            (self.ui.deleteRunButton, run is not None and not isAlive, nothing if run is None else _("Stop it first"), _("Delete the run's folder with its model")),
+            (self.ui.deleteRunButton, run is not None and not isUsed, nothing if run is None else _("Stop it first"), _("Delete the run's folder with its model")),
         ):
             button.enabled = isEnabled
             button.toolTip = toolTip if isEnabled else whyNot
