@@ -13,6 +13,9 @@ from semiseg import follow
 from semiseg.data.cache import FORMAT
 from semiseg.data.preprocess import Preprocessing
 
+PYTHON = sys.executable
+"""The real one; ``stand_in`` puts another in its place."""
+
 CASES = ("a", "b", "c", "d", "e")
 DIFFICULTY = {"a": 0.0, "b": 0.02, "c": 0.05, "d": 0.1, "e": 0.2}
 GAIN = {"supervised": 0.0, "mean_teacher": 0.01, "bcp": 0.03, "transmedseg": 0.02}
@@ -95,7 +98,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program.write_text(facts + _WORKER)
     shell = folder / "worker.sh"
     # No site packages: a start takes a hundredth of a second.
-    shell.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{program}" "$@"\n')
+    shell.write_text(f'#!/bin/sh\nexec "{PYTHON}" -S -E "{program}" "$@"\n')
     shell.chmod(0o755)
     monkeypatch.setattr(follow.sys, "executable", str(shell))
 

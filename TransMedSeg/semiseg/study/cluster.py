@@ -47,7 +47,7 @@ class Share:
         return _submitit().helpers.DelayedSubmission(self)
 
 
-def run_on_cluster(job: StudyJob, plan: Plan, report: Report, since: float, look_s: float = _SECONDS_BETWEEN_LOOKS) -> Outcome:
+def run_on_cluster(job: StudyJob, plan: Plan, report: Report, since: float) -> Outcome:
     """Submits ``job.jobs`` jobs and waits for them; a stop file or Ctrl+C stops them all.
 
     Args:
@@ -55,7 +55,6 @@ def run_on_cluster(job: StudyJob, plan: Plan, report: Report, since: float, look
         plan: Of the study.
         report: Takes events.
         since: When the study was started.
-        look_s: Seconds between two looks at the folders.
 
     Raises:
         InputError: submitit is missing, or refuses a parameter.
@@ -69,10 +68,10 @@ def run_on_cluster(job: StudyJob, plan: Plan, report: Report, since: float, look
     inner = {**asdict(job), "cluster": None, "device": plan.place.device, "study": str(Path(job.study).resolve())}
     handles = [executor.submit(Share(inner, str(out_dir.resolve()), since)) for _ in range(job.jobs)]
     report("state", message=f"{len(handles)} jobs submitted: {', '.join(str(handle.job_id) for handle in handles)}. Logs: {out_dir / LOG_FOLDER}.")
-    return _follow(plan, handles, report, look_s)
+    return _follow(plan, handles, report)
 
 
-def _follow(plan: Plan, handles: list[Any], report: Report, look_s: float) -> Outcome:
+def _follow(plan: Plan, handles: list[Any], report: Report) -> Outcome:
     tasks = run_tasks(plan.study, plan.place)
     outcome = Outcome()
     while True:
@@ -85,7 +84,7 @@ def _follow(plan: Plan, handles: list[Any], report: Report, look_s: float) -> Ou
                 _cancel_waiting(handles)
             if all(handle.done() for handle in handles):
                 break
-            time.sleep(look_s)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         except KeyboardInterrupt:
             (plan.place.out_dir / STOP_FILE).touch()
     return _gathered(outcome, handles, report)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.atomic import write_json
-from ..distributed import World, choose_device
+from ..distributed import World, choose_device, wait_for_all
 from ..errors import InputError
 from ..protocol import RESULT_FILE
 from . import record
@@ -102,6 +102,7 @@ def run_study(job: StudyJob, out_dir: Path, report: Report, world: World = World
     if world.is_main:
         _settle_changes(plan, job.redo_changed, report)
         write_json(out_dir / STUDY_FILE, {"study": record.read_json(Path(job.study)), "file": Path(job.study).name, "data": job.data, "device": plan.place.device})
+    wait_for_all()  # no rank starts before changed runs are out of the way
     with _terminated_like_interrupted():
         if job.cluster is not None:
             from .cluster import run_on_cluster

@@ -1,0 +1,262 @@
+"""What a study says about its runs: statistics against known cases, tables, pictures, words, files; and the way over a cluster."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from study_bed import CASES, DIFFICULTY, stand_in, starts, wish, write_study
+
+from semiseg.cli import main
+from semiseg.study.conduct import StudyJob, make_plan
+from semiseg.study.report import write_study_report
+from semiseg.study.statistics import case_means, paired_differences, paired_interval, summarize
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for the worker")
+
+# Statistics
+
+
+def test_spread_over_seeds_and_over_cases():
+    values = {0: {"a": 0.8, "b": 0.6}, 1: {"a": 0.9, "b": 0.7}, 2: {"a": 1.0, "b": math.nan}}
+    assert case_means(values) == pytest.approx({"a": 0.9, "b": 0.65})
+    found = summarize(values)
+    assert found.mean == pytest.approx(0.775) and (found.smallest, found.largest) == pytest.approx((0.65, 0.9))
+    assert found.sd_cases == pytest.approx(np.std([0.9, 0.65], ddof=1)) and found.sd_seeds == pytest.approx(np.std([0.7, 0.8, 1.0], ddof=1))
+    assert (found.num_seeds, found.num_cases, found.undefined) == (3, 2, 1)
+    assert math.isnan(summarize({0: {"a": 0.5}}).sd_seeds) and math.isnan(summarize({0: {"a": math.nan}}).mean)
+
+
+def test_the_bootstrap_agrees_with_the_normal_interval():
+    """For many cases the percentile interval of a mean is mean ± 1.96 standard errors."""
+    rng = np.random.default_rng(1)
+    first = {f"{place}": float(value) for place, value in enumerate(rng.normal(0.8, 0.1, 400))}
+    gains = rng.normal(0.02, 0.05, 400)
+    row = {case: value + gain for (case, value), gain in zip(first.items(), gains)}
+    found = paired_interval({0: row}, {0: first})
+    error = gains.std(ddof=1) / math.sqrt(400)
+    assert found.mean == pytest.approx(gains.mean()) and found.num_cases == 400
+    assert found.low == pytest.approx(gains.mean() - 1.96 * error, abs=0.1 * error)
+    assert found.high == pytest.approx(gains.mean() + 1.96 * error, abs=0.1 * error)
+
+
+def test_the_bootstrap_is_exact_on_two_cases():
+    """Of two cases the resampled means are d1, (d1 + d2) / 2, d2 with 1/4, 1/2, 1/4: both ends are the cases themselves."""
+    found = paired_interval({0: {"a": 0.9, "b": 0.7}}, {0: {"a": 0.8, "b": 0.8}})
+    assert (found.low, found.mean, found.high) == pytest.approx((-0.1, 0.0, 0.1))
+    assert found == paired_interval({0: {"a": 0.9, "b": 0.7}}, {0: {"a": 0.8, "b": 0.8}}), "seeded"
+    assert paired_interval({0: {"a": 0.9}}, {0: {"a": 0.8}}) is None
+
+
+def test_the_bootstrap_is_paired():
+    """A constant gain on cases of very different difficulty has no spread at all."""
+    first = {case: 0.9 - hard for case, hard in DIFFICULTY.items()}
+    found = paired_interval({0: {case: value + 0.03 for case, value in first.items()}}, {0: first})
+    assert (found.low, found.mean, found.high) == pytest.approx((0.03, 0.03, 0.03))
+
+
+def test_differences_take_the_seeds_that_both_rows_have():
+    first = {0: {"a": 0.5, "b": math.nan}, 1: {"a": 0.9, "b": 0.1}}
+    assert paired_differences({0: {"a": 0.6, "b": 0.3}}, first) == pytest.approx({"a": 0.1})
+    assert paired_differences({1: {"a": 0.6, "b": 0.3}}, first) == pytest.approx({"a": -0.3, "b": 0.2})
+    assert paired_differences({7: {"a": 0.6}}, first) == pytest.approx({"a": -0.1}), "without a common seed each has its own"
+
+
+# The report
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished study: two structures, two numbers of labels, two seeds, one failed run, a grid of weights."""
+    folder = tmp_path_factory.mktemp("study")
+    rows = [
+        {"method": "supervised", "note": "The <reference> & more."}, {"method": "bcp"}, {"method": "mean_teacher", "seeds": [0]},
+        {"name": "beta", "method": "transmedseg", "grid": {"method_options.tsa_weight": [0.1, 0.4, 1.0]}, "seeds": [0]},
+    ]  # fmt: skip
+    path, out_dir = write_study(folder, rows=rows, limits=["A limit of its own."]), folder / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(folder, patch)
+        patch.setattr("semiseg.study.schedule._SECONDS_BETWEEN_LOOKS", 0.01)
+        wish(out_dir, **{"bcp-4labels-seed1": "fail"})
+        assert main(["study", str(path), str(out_dir), "--device", "cpu"]) == 0
+    return path, out_dir
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_summary_holds_what_the_runs_hold(done):
+    _, out_dir = done
+    rows = {(row["labels"], row["structure"], row["row"]): row for row in read(out_dir / "summary.csv") if row["metric"] == "dice"}
+    mean = 0.8 - np.mean(list(DIFFICULTY.values()))
+    first = rows["2", "left atrium", "supervised"]
+    assert float(first["mean"]) == pytest.approx(mean + 0.005 + 0.004) and first["difference_to_first_row"] == ""
+    assert float(first["sd_seeds"]) == pytest.approx(np.std([0, 0.01], ddof=1))
+    assert float(first["sd_cases"]) == pytest.approx(np.std(list(DIFFICULTY.values()), ddof=1))
+    both = rows["2", "all structures", "supervised"]
+    assert float(both["mean"]) == pytest.approx(float(first["mean"]) - 0.15)
+    bcp = rows["2", "left atrium", "bcp"]
+    assert float(bcp["difference_to_first_row"]) == pytest.approx(0.03) == pytest.approx(float(bcp["interval_low"]))
+    teacher = rows["2", "left atrium", "mean_teacher"]
+    assert float(teacher["difference_to_first_row"]) == pytest.approx(0.01), "paired over the common seed, although the first row has one more"
+    assert (teacher["interval_cases"], teacher["interval_seeds"], teacher["sd_seeds"]) == ("5", "1", "")
+
+
+def test_every_case_and_every_run_has_a_line(done):
+    _, out_dir = done
+    cases = read(out_dir / "cases.csv")
+    assert len(cases) == 15 * len(CASES) * 2, "15 of 16 runs, five cases, two structures"
+    (one,) = [row for row in cases if (row["run"], row["case"], row["structure"]) == ("bcp-2labels-seed1", "e", "left atrium")]
+    assert float(one["dice"]) == pytest.approx(0.8 + 0.03 - 0.2 + 0.01 + 0.004)
+    runs = {row["run"]: row for row in read(out_dir / "runs.csv")}
+    assert runs["bcp-4labels-seed1"]["state"] == "failed" and "memory" in runs["bcp-4labels-seed1"]["reason"]
+    assert runs["bcp-2labels-seed1"]["state"] == "done" and runs["bcp-2labels-seed1"]["trained_parameters"] == "2000"
+    assert json.loads(runs["beta_tsa_weight=0.4-2labels-seed0"]["choices"]) == {"method_options.tsa_weight": 0.4}
+
+
+def test_the_page_needs_nothing_else_and_says_what_it_must(done):
+    _, out_dir = done
+    page = (out_dir / "report.html").read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)=["']?(?!data:)[^"'> ]+""", page) and "://" not in page and "@import" not in page
+    assert "The &lt;reference&gt; &amp; more." in page and "<reference>" not in page
+    for words in (
+        "phantoms, 2 labels", "phantoms, 4 labels", "reference", "+0.030 [+0.030, +0.030]", "last checkpoint", "10,000 seeded bootstrap resamples", "unit that is drawn is the case",
+        "Budget: 30 steps a run", "What the tables do not show", "A limit of its own.", "1 of 16 runs are missing", "Rows with one seed", "without correction",
+        "Phantoms are computed, not scanned", "trained", "main memory", "Number of labeled cases", "left atrial appendage", "different numbers of seeds",
+    ):  # fmt: skip
+        assert words in page, words
+    assert page.count("data:image/png;base64,") == 2 * (4 + 1) + 1, "per volume, differences, map, structures and weights for both tables; labels once"
+    assert "best on test" not in page
+
+
+def test_best_on_test_is_a_labeled_second_column_of_runs_that_recorded_it(done, tmp_path):
+    path, out_dir = done
+    plan, _ = make_plan(StudyJob(str(path), device="cpu"), out_dir)
+    result = out_dir / "runs" / "bcp-2labels-seed0" / "result.json"
+    before = result.read_text()
+    result.write_text(json.dumps({**json.loads(before), "best_on_test": {"dice": 0.987, "iteration": 3}}))
+    try:
+        page = write_study_report(plan.study, plan.place).read_text()
+    finally:
+        result.write_text(before)
+        write_study_report(plan.study, plan.place)
+    assert "Dice, best on test (selected on the test cases)" in page and "0.987" in page and "is the exception and says so" in page
+
+
+def test_an_unfinished_study_is_reported_as_such(tmp_path):
+    path = write_study(tmp_path)
+    plan, _ = make_plan(StudyJob(str(path), device="cpu"), tmp_path / "out")
+    page = write_study_report(plan.study, plan.place).read_text()
+    assert "0 of 8 runs are done" in page and "8 of 8 runs are missing" in page
+
+
+# A cluster
+
+
+class Handle:
+    """A job of the pretended cluster: it runs when somebody asks whether it is done."""
+
+    def __init__(self, number: int, call, is_preempted: bool) -> None:
+        self.job_id, self._call, self._is_preempted, self._result, self.cancelled = f"{number}", call, is_preempted, None, False
+
+    state = "PENDING"
+
+    def done(self) -> bool:
+        if self._result is None and not self.cancelled:
+            if self._is_preempted:
+                self._call = self._call.checkpoint().function
+            self._result = self._call()
+        return True
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def exception(self):
+        return RuntimeError("cancelled") if self.cancelled else None
+
+    def result(self):
+        return self._result
+
+
+class DelayedSubmission:
+    def __init__(self, function) -> None:
+        self.function = function
+
+
+class AutoExecutor:
+    handles: list[Handle] = []
+    parameters: dict = {}
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        type(self).handles = []
+
+    def update_parameters(self, **parameters) -> None:
+        if "speed" in parameters:
+            raise NameError("unknown parameter speed")
+        type(self).parameters = parameters
+
+    def submit(self, call) -> Handle:
+        import pickle
+
+        self.handles.append(Handle(len(self.handles), pickle.loads(pickle.dumps(call)), is_preempted=not self.handles))
+        return self.handles[-1]
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch)
+    module = types.ModuleType("submitit")
+    module.AutoExecutor, module.helpers = AutoExecutor, types.SimpleNamespace(DelayedSubmission=DelayedSubmission)
+    monkeypatch.setitem(sys.modules, "submitit", module)
+    monkeypatch.setattr("semiseg.study.cluster._SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr("semiseg.study.schedule._SECONDS_BETWEEN_LOOKS", 0.01)
+
+
+def on_cluster(path: Path, out_dir: Path, *parameters: str) -> int:
+    return main(["study", str(path), str(out_dir), "--device", "cpu", "--jobs", "2", "--cluster", *parameters])
+
+
+def test_jobs_of_a_cluster_share_the_grid(cluster, tmp_path):
+    path, out_dir = write_study(tmp_path), tmp_path / "out"
+    wish(out_dir, **{"bcp-4labels-seed1": "fail"})
+    assert on_cluster(path, out_dir, "timeout_min=60", "slurm_partition=gpu") == 0
+    assert AutoExecutor.parameters == {"timeout_min": 60, "slurm_partition": "gpu"} and len(AutoExecutor.handles) == 2
+    assert starts(out_dir) == {name: 1 for name in starts(out_dir)} and len(starts(out_dir)) == 8, "what failed in this study is not tried again by the next job"
+    assert list(json.loads((out_dir / "result.json").read_text())["failed"]) == ["bcp-4labels-seed1"]
+    assert "7 of 8 runs are done" in (out_dir / "report.html").read_text()
+
+
+def test_a_stopped_study_cancels_the_jobs_that_wait(cluster, tmp_path, monkeypatch):
+    path, out_dir = write_study(tmp_path), tmp_path / "out"
+    submit = AutoExecutor.submit
+
+    def submit_and_stop(self, call):
+        (out_dir / "stop").touch()
+        return submit(self, call)
+
+    monkeypatch.setattr(AutoExecutor, "submit", submit_and_stop)
+    assert on_cluster(path, out_dir) == 3
+    assert all(handle.cancelled for handle in AutoExecutor.handles) and starts(out_dir) == {}
+
+
+def test_a_parameter_that_submitit_refuses_is_told(cluster, tmp_path, capsys):
+    assert on_cluster(write_study(tmp_path), tmp_path / "out", "speed=5") == 2
+    assert "speed" in capsys.readouterr().err
+
+
+def test_without_submitit_a_cluster_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert on_cluster(write_study(tmp_path), tmp_path / "out") == 2
+    text = capsys.readouterr().err
+    assert "submitit" in text and "semiseg[cluster]" in text
