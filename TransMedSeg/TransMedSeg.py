@@ -46,7 +46,8 @@ class TransMedSegParameterNode:
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     modelPath: pathlib.Path
-    device: Annotated[str, Choice(["auto", "cpu", "cuda"]), Default("auto")]
+    device: Annotated[str, Choice(["auto", "cpu", "cuda", *(f"cuda:{n}" for n in range(8))]), Default("auto")]
+    keepFiles: bool
     comparedA: slicer.vtkMRMLNode
     comparedB: slicer.vtkMRMLNode
 

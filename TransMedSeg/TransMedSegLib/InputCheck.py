@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .Messages import message
+from .RegionBox import sizeOf
 from .VolumeExchange import positionRas
 
 _BYTES_PER_VOXEL = 24
@@ -120,7 +121,7 @@ def _valueProblem(node):
 
 
 def _sizeProblem(node, freeBytes):
-    size = node.GetImageData().GetDimensions()
+    size = sizeOf(node)
     needed = math.prod(size) * _BYTES_PER_VOXEL
     if freeBytes and needed > freeBytes:
         return Problem(

@@ -11,6 +11,7 @@ from .Messages import message
 from .ModelPanel import ModelPanel
 from .Notice import Notice
 from .Plausibility import look
+from .RegionPanel import RegionPanel
 from .RunState import State
 from .SegmentButtons import SegmentButtons
 from .SegmentRun import DONE, FAILED, Requests, SegmentRun
@@ -32,6 +33,7 @@ class SegmentPanel:
         self.isStopping = False
         self._ignored = {}
         self._pieces = None
+        self.region = RegionPanel(desk)
         self.models = ModelPanel(desk, self.notice)
         self.buttons = SegmentButtons(desk, self.models)
         self.ui.segmentButton.connect("clicked()", self.segmentThis)
@@ -58,6 +60,7 @@ class SegmentPanel:
     def refresh(self):
         """Shows what can be done."""
         self.models.refresh()
+        self.region.refresh()
         self.buttons.refresh(self.isRunning, self.isStopping)
 
     # Running
@@ -147,6 +150,8 @@ class SegmentPanel:
             self._sayLocked(outcome)
             return
         current = self.desk.current
+        if isTaken and self.desk.parameters.keepFiles:
+            self.run.keep(outcome)
         if isTaken and current == outcome.case:
             self.desk.giveToEditor(current)
             self._sayTaken(current, outcome)
@@ -161,6 +166,8 @@ class SegmentPanel:
             self.ui.progressLabel.text = ending.text
         elif ending.state is not State.Finished:
             actions = ((_("Show log"), self._showLog), (_("Copy for bug report"), self._copyReport))
+            if ending.code == "E503":
+                actions = ((_("Draw a box around the heart"), self.region.draw), *actions)
             self.notice.say(ending.text or message("E502", reason=ending.state.value), ending.code or "E502", actions)
         elif len(self.run.outcomes) > 1:
             self._sayBatch()
@@ -173,6 +180,7 @@ class SegmentPanel:
         actions = {
             "E303": ((_("Apply the transform first"), lambda: self._harden(case)), (_("Ignore it for this run"), again)),
             "E306": ((_("Continue"), again),),
+            "E310": ((_("Draw a box around the heart"), self.region.draw),),
             "E307": ((_("Continue"), again), (_("Choose another model"), self.models.manage)),
         }.get(problem.code, ())
         self.notice.say(problem.text, problem.code, actions)
@@ -204,6 +212,7 @@ class SegmentPanel:
     def _onTakeOverlap(self, case, outcome, overlap):
         with readSegmentation(outcome.files["mask"]) as stored:
             full = maskOf(stored, stored.GetSegmentation().GetNthSegmentID(0), case.volume)
+        full = full if outcome.region is None else outcome.region.clip(full)
         SegmentResult.takeOver(case, overlap, full, self.desk.review, self.desk.beforeWrite)
         self._showPlausibility(look(full, voxelVolumeMl(case.volume)))
         self.desk.refresh()
@@ -220,6 +229,7 @@ class SegmentPanel:
         if outcome.code == "E506":
             actions = (
                 (_("Show doubt map"), lambda: setattr(self.ui.doubtCheckBox, "checked", True)),
+                (_("Draw a box and try again"), self.region.draw),
                 (_("Segment by hand"), self._segmentByHand),
             )
         elif outcome.code == "E313":

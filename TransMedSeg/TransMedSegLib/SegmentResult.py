@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from . import Plausibility, Review, Uncertainty
 from .CaseTable import PREDICTED, placeBeside
+from .RegionBox import spread
 from .Terminology import LEFT_ATRIUM, setTerminology, structureNamed, structures, tagOf
 from .VolumeExchange import maskOf, readSegmentation, readVolume, voxelVolumeMl, writeMask
 
@@ -55,7 +56,7 @@ class Taken:
     overlaps: tuple
 
 
-def take(case, path, review, beforeWrite, locked=REFUSE):
+def take(case, path, review, beforeWrite, locked=REFUSE, region=None):
     """Puts a result file into the segmentation of a case.
 
     Args:
@@ -64,13 +65,14 @@ def take(case, path, review, beforeWrite, locked=REFUSE):
         review: Its `writing()` marks the change as ours.
         beforeWrite: Called as beforeWrite(case) before the first voxel changes; it saves the undo state.
         locked: What to do where a person has edited the segment: REFUSE, write ONCE, or write a NEW segment.
+        region: The box that the model saw (RegionBox.Region); outside is background.
 
     Raises:
         EmptyResult: Nothing was found.
         LockedSegment: See `locked`.
         OSError: The file cannot be read.
     """
-    found = _read(path, case.volume)
+    found = _read(path, case.volume, region)
     if not found:
         raise EmptyResult
     node = case.makeSegmentation()
@@ -97,7 +99,7 @@ def take(case, path, review, beforeWrite, locked=REFUSE):
     return Taken(tuple(ids), seen, tuple(overlaps))
 
 
-def _read(path, volumeNode):
+def _read(path, volumeNode, region=None):
     """The structures of a file that have voxels: (name, mask, tags)."""
     tagNames = (Review.NAME_TAG, Review.VERSION_TAG)
     with readSegmentation(path) as stored:
@@ -107,6 +109,7 @@ def _read(path, volumeNode):
         for index in range(segmentation.GetNumberOfSegments()):
             segment = segmentation.GetNthSegment(index)
             mask = maskOf(stored, segmentation.GetNthSegmentID(index), volumeNode)
+            mask = mask if region is None else region.clip(mask)
             if mask.any():
                 name = (segment.GetName() or LEFT_ATRIUM).lower()
                 found.append((name, mask, [tagOf(segment, tag) for tag in tagNames]))
@@ -193,10 +196,12 @@ def keepLargestPiece(case, segmentId, review, beforeWrite):
     return seen
 
 
-def takeDoubt(case, path):
+def takeDoubt(case, path, region=None):
     """Loads the map of doubt of a case and keeps how unsure the model was of the whole."""
     node = readVolume(path, _("{case} doubt").format(case=case.name))
     Uncertainty.prepareMap(node, _("{case} doubt").format(case=case.name))
+    if region is not None:
+        spread(node, region, case.volume)
     node.SetAndObserveTransformNodeID(case.volume.GetTransformNodeID())
     placeBeside(node, case.volume)
     case.setDoubtMap(node)

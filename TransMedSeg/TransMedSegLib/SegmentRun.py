@@ -15,7 +15,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from . import SegmentResult
+from . import RegionBox, SegmentResult
 from .Autosave import autosaveFolder
 from .CaseTable import caseOf
 from .CaseTime import CaseClock, remember
@@ -23,7 +23,6 @@ from .Computer import freeDiskGb
 from .EngineProcess import EngineProcess
 from .Messages import message
 from .RunState import Ending, State, logTail
-from .VolumeExchange import writeVolume
 
 DONE, FAILED = "done", "failed"
 
@@ -35,6 +34,7 @@ class Outcome:
     Attributes:
         volume: The volume node that was segmented; it may have left the scene. Its ID may belong to another node then.
         name: Of the case when the run began.
+        region: The box that the model saw; None where it saw the whole image.
         status: DONE, FAILED, or "" while the engine has not said.
         code: Of the message of a failed case.
         text: Why it failed.
@@ -44,6 +44,7 @@ class Outcome:
 
     volume: object
     name: str
+    region: object = None
     status: str = ""
     code: str = ""
     text: str = ""
@@ -125,9 +126,10 @@ class SegmentRun:
             for number, case in enumerate(caseList, start=1):
                 key = f"c{number:03d}"
                 path = self.runDir / "inputs" / f"{key}.nrrd"
-                writeVolume(case.volume, path)
+                region = RegionBox.regionOf(case.volume)
+                RegionBox.writeInside(case.volume, region, path)
                 inputs.append(str(path))
-                self.outcomes[key] = Outcome(case.volume, case.name)
+                self.outcomes[key] = Outcome(case.volume, case.name, region)
         except OSError:
             self.discard()
             raise
@@ -250,25 +252,26 @@ class SegmentRun:
         """
         case = outcome.case
         if case is None:
-            kept = self._keep(outcome)
+            kept = self.keep(outcome)
             outcome.fail("E313", message("E313", file=str(kept)))
             outcome.files = {"mask": kept}
             return False
         try:
-            outcome.taken = SegmentResult.take(case, outcome.files["mask"], review, beforeWrite, locked)
+            outcome.taken = SegmentResult.take(case, outcome.files["mask"], review, beforeWrite, locked, outcome.region)
         except SegmentResult.EmptyResult:
             outcome.fail("E506", message("E506"))
         except OSError:
             outcome.fail("E505", self._noResult())
         if "doubt" in outcome.files and outcome.code in ("", "E506"):
-            SegmentResult.takeDoubt(case, outcome.files["doubt"])
+            SegmentResult.takeDoubt(case, outcome.files["doubt"], outcome.region)
         return outcome.taken is not None
 
-    def _keep(self, outcome):
-        """Copies a result whose volume is gone to where it survives the run."""
+    def keep(self, outcome):
+        """Copies what the engine wrote to where it survives the run. Returns the path of the mask."""
         folder = autosaveFolder().parent / "Results"
         folder.mkdir(parents=True, exist_ok=True)
         safe = "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in outcome.name)
-        path = folder / f"{safe} result.seg.nrrd"
-        shutil.copyfile(outcome.files["mask"], path)
-        return path
+        endings = {"mask": "seg.nrrd", "doubt": "uncertainty.nii.gz"}
+        for kind, source in outcome.files.items():
+            shutil.copyfile(source, folder / f"{safe} result.{endings[kind]}")
+        return folder / f"{safe} result.{endings['mask']}"
