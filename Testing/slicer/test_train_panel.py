@@ -498,6 +498,7 @@ def test_reload_while_running_attaches_again(ready, module, stub):
     new = module.widgetRepresentation().self().panel
     assert new is not ready and not process.isRunning
     assert new.follow.process is not None and new.follow.process.isRunning and new.follow.process.pid == pid
+    assert new.ui.pauseButton.enabled and new.ui.stopButton.enabled, "a run that was found again can be stopped"
     new.follow.process.kill()
     assert until(lambda: new.follow.process.ending is not None)
 

@@ -87,8 +87,8 @@ class TrainCases:
         header.setStretchLastSection(True)
         table.setWordWrap(False)
         table.setColumnWidth(0, 26)
-        table.setColumnWidth(1, 130)
-        table.setColumnWidth(2, 170)
+        table.setColumnWidth(1, 120)
+        table.setColumnWidth(2, 184)
         widgets = (table, self.ui.labeledHintLabel) if role == "labeled" else (table,)
         self._drops += [FileDrop(widget, lambda paths, role=role: self.add(role, paths)) for widget in widgets]
         getattr(self.ui, f"{role}AddFilesButton").connect("clicked()", lambda role=role: self._chooseFiles(role))

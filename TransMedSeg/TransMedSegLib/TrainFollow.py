@@ -172,6 +172,7 @@ class TrainFollow:
             self._panel.setState(PanelState.Running)
             self._sayForeign(runDir)
             process.attach()
+            self._panel.updateButtons()  # only now something is followed that can be stopped
             return
         events, _offset = protocol.read_events(runDir / protocol.EVENTS_FILE)
         self._panel.view.hear(events)

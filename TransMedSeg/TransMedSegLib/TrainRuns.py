@@ -42,7 +42,7 @@ class TrainRuns:
         table.verticalHeader().hide()
         table.horizontalHeader().setStretchLastSection(True)
         table.setWordWrap(False)
-        for column, width in enumerate((130, 112, 76, 80)):
+        for column, width in enumerate((136, 128, 76, 80)):
             table.setColumnWidth(column, width)
         table.connect("itemSelectionChanged()", self._updateButtons)
         table.connect("cellDoubleClicked(int,int)", lambda row, column: self._onOpen())
