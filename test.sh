@@ -17,6 +17,7 @@ if [ "$which" != slicer ]; then
     for tool in dciodvfy dcentvfy; do
         command -v "$tool" >/dev/null || skipped+=("the checks with $tool (Debian package dicom3tools)")
     done
+    command -v storescp >/dev/null || skipped+=("the transfer over the network (Debian package dcmtk)")
     "$PYTHON" -m pip install --quiet --disable-pip-version-check dcmqi 2>/dev/null || skipped+=("the checks with dcmqi")
     OMP_NUM_THREADS=1 "$PYTHON" -m pytest Testing/engine "$@" || failed=1
 fi
