@@ -38,13 +38,13 @@ class Batch:
     intensity_unlabeled: list[IntensityDraw]
     seed: int
 
-    def perturb_labeled(self) -> Tensor:
-        """The labeled images with their intensity changed."""
-        return change_intensity(self.labeled, self.intensity_labeled)
+    def perturb_labeled(self, samples: slice = slice(None)) -> Tensor:
+        """The labeled images, or some of them, with their intensity changed."""
+        return change_intensity(self.labeled[samples], self.intensity_labeled[samples])
 
-    def perturb_unlabeled(self) -> Tensor:
-        """The unlabeled images with their intensity changed (the student's view)."""
-        return change_intensity(self.unlabeled, self.intensity_unlabeled)
+    def perturb_unlabeled(self, samples: slice = slice(None)) -> Tensor:
+        """The unlabeled images, or some of them, with their intensity changed (the student's view)."""
+        return change_intensity(self.unlabeled[samples], self.intensity_unlabeled[samples])
 
     def unlabeled_noise(self) -> Tensor:
         """Standard normal noise of the shape of the unlabeled images; each sample has its own, however many ranks share the batch."""

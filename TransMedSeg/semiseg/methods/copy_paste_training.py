@@ -160,21 +160,18 @@ class CopyPasteTraining(nn.Module):
         return {"supervised": dice_and_cross_entropy(output.logits, labels)}, output
 
     def self_train(self, batch: Batch) -> SelfTrainingStep:
-        """Labeled images mixed with unlabeled ones, both ways."""
+        """Labeled and unlabeled images, mixed both ways or each by itself."""
+        generator = torch.Generator().manual_seed(batch.seed)
+        if float(torch.rand((), generator=generator)) < self.options.mixing:
+            return self._train_mixed(batch, generator)
+        return self._train_apart(batch)
+
+    def _train_mixed(self, batch: Batch, generator: torch.Generator) -> SelfTrainingStep:
         options = self.options
-        teacher = self._teach(batch.unlabeled)
-        pseudo, untouched = pseudo_labels(
-            teacher.logits, threshold=options.threshold, connectivity=options.connectivity, keep_share=options.keep_share
-        )
-        trust = confidence(teacher.logits) if options.confidence_weighting else torch.ones_like(pseudo, dtype=torch.float32)
-        self._watch(teacher, pseudo)
+        teacher, pseudo, untouched, trust = self._label(batch.unlabeled)
         labeled = batch.perturb_labeled() if options.perturb else batch.labeled
         unlabeled = batch.perturb_unlabeled() if options.perturb else batch.unlabeled
-        generator = torch.Generator().manual_seed(batch.seed)
-        is_mixed = float(torch.rand((), generator=generator)) < options.mixing
         frame = self._frame(labeled, generator)
-        if not is_mixed:
-            frame = torch.ones_like(frame)  # all frame, no core: X_in is L_a, X_out is U_b
         (l_a, l_b), (u_a, u_b) = _pairs(labeled), _pairs(unlabeled)
         (y_a, y_b), (p_a, p_b) = _pairs(batch.labels), _pairs(pseudo)
         (t_a, t_b), (k_a, k_b) = _pairs(trust), _pairs(untouched)
@@ -196,6 +193,38 @@ class CopyPasteTraining(nn.Module):
         is_pseudo = torch.cat([mix(none, k_a, frame), mix(k_b, none, frame)])
         labels = torch.cat([labels_in, labels_out])
         return SelfTrainingStep(terms, output, labels, is_truth, is_pseudo, teacher, pseudo, untouched)
+
+    def _train_apart(self, batch: Batch) -> SelfTrainingStep:
+        """One half of each stream, so that a step costs the student what a mixed one costs: L_a by its labels, U_b by the teacher's."""
+        options = self.options
+        first, second = slice(0, None, 2), slice(1, None, 2)
+        teacher, pseudo, untouched, trust = self._label(batch.unlabeled[second])
+        labeled = batch.perturb_labeled(first) if options.perturb else batch.labeled[first]
+        unlabeled = batch.perturb_unlabeled(second) if options.perturb else batch.unlabeled[second]
+        truth = batch.labels[first]
+        output = self.student(torch.cat([labeled, unlabeled]))
+        count, everywhere = len(truth), torch.ones(labeled.shape[2:], dtype=torch.bool, device=labeled.device)
+        terms = {
+            "in": copy_paste_loss(output.logits[:count], truth, everywhere, 1.0, 0.0, form=options.dice_form),
+            "out": copy_paste_loss(
+                output.logits[count:], pseudo, everywhere, options.pseudo_weight, 0.0, form=options.dice_form, weight_BX=trust
+            ),
+        }
+        none = torch.zeros_like(truth, dtype=torch.bool)
+        is_truth = torch.cat([~none, torch.zeros_like(untouched)])
+        is_pseudo = torch.cat([none, untouched])
+        return SelfTrainingStep(terms, output, torch.cat([truth, pseudo]), is_truth, is_pseudo, teacher, pseudo, untouched)
+
+    def _label(self, images: Tensor) -> tuple[NetworkOutput, Tensor, Tensor, Tensor]:
+        """The teacher's output, its labels, where the component filter left them alone, and the weight of each voxel."""
+        options = self.options
+        teacher = self._teach(images)
+        pseudo, untouched = pseudo_labels(
+            teacher.logits, threshold=options.threshold, connectivity=options.connectivity, keep_share=options.keep_share
+        )
+        trust = confidence(teacher.logits) if options.confidence_weighting else torch.ones_like(pseudo, dtype=torch.float32)
+        self._watch(teacher, pseudo)
+        return teacher, pseudo, untouched, trust
 
     def _teach(self, images: Tensor) -> NetworkOutput:
         output = self.teacher(images)
