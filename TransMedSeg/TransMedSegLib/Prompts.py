@@ -186,7 +186,7 @@ class Prompts(VTKObservationMixin):
         self._finish(case, segmentId)
         milliliters = voxelVolumeMl(case.volume) * (int(np.count_nonzero(after)) - int(np.count_nonzero(before)))
         seconds = time.monotonic() - begin
-        self.say(_("{change:+.1f} mL in {seconds:.1f} s").format(change=milliliters, seconds=seconds))
+        self.say(_("{change:+.2f} mL in {seconds:.1f} s").format(change=milliliters, seconds=seconds))
         self._offerOverlap(case, overlaps, after & ~before)
         return True
 
