@@ -157,3 +157,5 @@ class Panel:
         if self.representation.isEntered:
             self.representation.exit()
         self.widget.cleanup()
+        for key in ("ModelList", "Model", "SecondsPerMegavoxel"):  # the next test knows no model
+            qt.QSettings().remove(f"TransMedSeg/{key}")
