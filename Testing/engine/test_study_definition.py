@@ -133,3 +133,10 @@ def test_a_shipped_study_fits_this_engine(path, tmp_path, capsys):
 
 def test_studies_are_shipped():
     assert {"ablation", "beta", "labels", "imbalance", "cross_site", "left_atrium", "acdc"} <= {path.stem for path in STUDIES}
+
+
+def test_a_step_is_measured_once_for_data_sets_of_one_size(tmp_path):
+    """Two measurements of the same step would differ by the load of the moment, and the data sets with them."""
+    data = [{"name": name, "phantom": {"num_labeled": 4, "size": size, "site_mix": {"labeled": {site: 1}}}} for name, size, site in (("a", "half", "A"), ("b", "half", "B"), ("c", "quarter", "A"))]
+    runs = runs_of(read_study(write_study(tmp_path, data=data)))
+    assert {(run.line.name, run.data.name): run.measure for run in runs if run.line.name == "bcp"} == {("bcp", "a"): "bcp-a", ("bcp", "b"): "bcp-a", ("bcp", "c"): "bcp-c"}

@@ -166,7 +166,7 @@ def _in_words(plan: Plan, tasks: list[Task], slots: list[Slot], estimate: Estima
     states = [task.status for task in tasks]
     words = [f"{states.count(state)} {word}" for state, word in ((record.DONE, "done before"), (record.INTERRUPTED, "to continue"), (record.FAILED, "to try again"), (record.NEW, "new")) if states.count(state)]  # fmt: skip
     devices = ", ".join(dict.fromkeys(slot.device for slot in slots))
-    return f"{len(plan.runs)} runs: {', '.join(words)}. {len(slots)} at a time on {devices}, {slots[0].threads} threads each."
+    return f"{len(plan.runs)} runs: {', '.join(words)}. {len(slots)} at a time on {devices}, {slots[0].threads} thread{'s' * (slots[0].threads > 1)} each."
 
 
 class _Shown:

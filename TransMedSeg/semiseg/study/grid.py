@@ -151,8 +151,17 @@ def _run(study: Study, data: DataSet, line: Line, labels: int | None, seed: int)
     preparation = _preparation(data, labels, options)
     count = "all" if labels is None else str(labels)
     parts = [slug(line.name), *([slug(data.name)] if len(study.data) > 1 else []), f"{count}labels", f"seed{seed}"]
-    measure = f"{slug(line.name)}-{slug(data.name)}"
+    measure = f"{slug(line.name)}-{slug(_measured_on(study, data))}"
     return Run("-".join(parts), line, data, labels, seed, options, preparation, measure)
+
+
+def _measured_on(study: Study, data: DataSet) -> str:
+    """The first data set whose steps cost the same: phantoms of one size differ in what is in them, not in their grid."""
+
+    def cost(one: DataSet) -> Any:
+        return [one.job, {name: one.phantom.get(name) for name in ("size", "full_field_of_view")} if one.phantom else one.name]
+
+    return next(one.name for one in study.data if cost(one) == cost(data))
 
 
 def _preparation(data: DataSet, labels: int | None, options: dict[str, Any]) -> Preparation:

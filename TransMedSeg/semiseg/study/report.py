@@ -141,7 +141,7 @@ def _across(results: Results) -> list[str]:
 def _costs(results: Results) -> str:
     if not results.scored:
         return ""
-    rows = [["row", "runs", "steps", "ms a step", "of the first row", "training (min)", "with scoring (min)", "parameters", "trained", "GPU memory (GB)", "main memory (GB)"]]
+    rows = [["row", "runs", "steps", "ms a step", "of the first row", "training (min)", "with looks and saving (min)", "parameters", "trained", "GPU memory (GB)", "main memory (GB)"]]
     first = None
     for line in results.lines:
         found = [one.result for one in results.scored if one.run.line.name == line.name]
@@ -152,18 +152,14 @@ def _costs(results: Results) -> str:
         gpu, host = _mean([one.get("peak_gpu_memory_gb", 0) for one in found]), _mean([one.get("peak_host_memory_gb", 0) for one in found])
         rows.append([
             line.name, str(len(found)), f"{_mean([one.get('iterations', 0) for one in found]):,.0f}", f"{step_ms:,.0f}", f"{step_ms / first:.2f} ×",
-            f"{_mean([one['train_s'] for one in found]) / 60:.1f}", f"{_mean([_wall_s(one) for one in found]) / 60:.1f}",
+            f"{_mean([one['train_s'] for one in found]) / 60:.1f}", f"{_mean([float(one.get('wall_s', 0.0)) for one in found]) / 60:.1f}",
             f"{found[0].get('parameters', 0):,}", f"{found[0].get('trained_parameters', 0):,}", f"{gpu:.2f}" if gpu else "–", f"{host:.2f}" if host else "–",
         ])  # fmt: skip
     note = (
-        "Means over runs. Parameters: of the network that is deployed; trained: of everything that has a gradient. Memory: the most a run held at once by the end of its "
+        "Means over runs. Training: steps alone; a budget of seconds is kept as well as this column says. Parameters: of the network that is deployed; trained: of everything that has a gradient. Memory: the most a run held at once by the end of its "
         "training, code and data included. Runs side by side slow each other."
     )
     return f"<h2>Cost</h2><div class=wide>{table(rows)}</div><p class=note>{note}</p>"
-
-
-def _wall_s(result: dict) -> float:
-    return float(result.get("wall_s", 0.0))
 
 
 def _rows(results: Results) -> str:

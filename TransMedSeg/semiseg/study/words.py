@@ -90,11 +90,14 @@ def _budget(results: Results) -> str:
     budget = results.study.budget
     if budget.iterations:
         return f"Budget: {budget.iterations:,} steps a run, whatever a step costs."
-    settled = {run.line.name: measured(results.place, run) for run in reversed(results.runs)}
-    steps = ", ".join(f"{line.name} {settled[line.name]['iterations']:,}" for line in results.lines if settled.get(line.name, {}).get("iterations"))
+    settled: dict[str, set[int]] = {}
+    for run in results.runs:
+        found = measured(results.place, run).get("iterations")
+        settled.setdefault(run.line.name, set()).update({found} if found else set())
+    steps = ", ".join(f"{name} {' or '.join(f'{count:,}' for count in sorted(counts))}" for name, counts in settled.items() if counts)
     return (
-        f"Budget: {budget.seconds:g} seconds of training, the same for every row. A probe of a few steps, run alone, turned them into steps once a row and data set; "
-        f"every seed and number of labels takes these: {steps or 'not measured yet'}."
+        f"Budget: {budget.seconds:g} seconds of training, the same for every row. A probe of a few steps, run alone, turned them into steps once a row (and once a data "
+        f"set where these differ in size); every seed and number of labels takes these: {steps or 'not measured yet'}."
     )
 
 
@@ -109,6 +112,6 @@ def _fairness(results: Results) -> str:
 
 def _computer(results: Results) -> str:
     jobs = [(record.read_json(results.place.run_dir(one.run) / "job.json") or {}).get("options", {}) for one in results.scored]
-    places = sorted({f"{job.get('device', '?')} with {job.get('threads', '?')} threads" for job in jobs})
+    places = sorted({f"{job.get('device', '?')} with {job.get('threads', '?')} CPU thread{'s' * (job.get('threads') != 1)}" for job in jobs})
     versions = {str((record.read_json(results.place.run_dir(one.run) / record.ASKED_FILE) or {}).get("semiseg", "?")) for one in results.scored}
     return f"Computed on {' and '.join(places) or 'nothing yet'}; semiseg {', '.join(sorted(versions)) or __version__}."
