@@ -79,6 +79,12 @@ def test_the_baseline_stands_beside_it(walk):
     assert baseline["parameters"] == result_of(walk)["parameters"] or baseline["parameters"] > 0
 
 
+def test_the_preview_is_of_the_model_that_is_kept(walk):
+    """Not of the baseline, which is validated after it."""
+    previews = [event for event in read_events(walk[0] / "events.jsonl")[0] if event["kind"] == "preview"]
+    assert previews and all(Path(event["labels"]).parent == walk[0] / "preview" for event in previews)
+
+
 def test_the_table_agrees_with_the_masks_on_disk(walk):
     """Computed anew from the files: what is printed is what is there."""
     table = (walk[0] / "dice.csv").read_text().splitlines()

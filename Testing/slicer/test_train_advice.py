@@ -106,6 +106,7 @@ def test_list_of_runs_reads_only_what_is_new(tmp_path, monkeypatch):
     report("scalar", name="validation_dice", value=0.7, step=10)
     assert reader.read().bestDice == 0.7
     report("progress", what="train", done=20, total=100)
+    report("progress", what="train", done=7, total=50, stage="baseline")
     summary = reader.read()
     assert (summary.bestDice, summary.iteration, summary.goal) == (0.7, 20, "quick") and offsets[1] > offsets[0] == 0
     report("finished", result={})

@@ -128,7 +128,7 @@ def _add(summary: RunSummary, event: dict) -> None:
     if kind == "started":
         summary.started = summary.started or float(event.get("time", 0))
         summary.version = str(event.get("version", ""))
-    elif kind == "progress" and event.get("what") == "train":
+    elif kind == "progress" and event.get("what") == "train" and event.get("stage") != "baseline":
         summary.iteration, summary.total = int(event.get("done", 0)), int(event.get("total", 0))
     elif kind == "scalar" and event.get("name") == "validation_dice":
         summary.bestDice = max(float(event["value"]), summary.bestDice or 0.0)

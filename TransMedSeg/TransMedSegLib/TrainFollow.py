@@ -179,7 +179,9 @@ class TrainFollow:
         self._panel.cases.setRows(readCases(runDir))
         self._panel.result.show(runDir, readJson(runDir / protocol.RESULT_FILE))
         self._panel.setState(self._panel.restingState())
-        if summary.state == State.Stopped:
+        if summary.state == State.Finished:
+            self._panel.view.say(_("Finished."))
+        elif summary.state == State.Stopped:
             self._panel.view.say(stoppedText(runDir, savedModel(runDir)))
         if isOlderVersion(summary.version):
             self._panel.notice.say(self._olderText(summary.version), "E810")

@@ -65,9 +65,11 @@ def stoppedText(runDir: Path, saved: dict | None) -> str:
     if _isFinished(saved):
         return f"{text} {_('The finished model is kept.')}"
     if saved["dice"] is None:
-        return f"{text} {_('The model of iteration {step} is kept.').format(step=saved['step'])}"
-    kept = _("The model of iteration {step} (validation Dice {dice}) is kept.")
-    return f"{text} {kept.format(step=saved['step'], dice=f'{saved["dice"]:.3f}')}"
+        kept = _("The model of iteration {step} is kept.").format(step=saved["step"])
+        return f"{text} {kept}"
+    dice = f"{saved['dice']:.3f}"
+    kept = _("The model of iteration {step} (validation Dice {dice}) is kept.").format(step=saved["step"], dice=dice)
+    return f"{text} {kept}"
 
 
 def _isFinished(saved: dict | None) -> bool:

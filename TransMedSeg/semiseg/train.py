@@ -93,7 +93,7 @@ def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device
 def _train_one(
     resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World, stop_path: Path
 ) -> dict[str, Any]:
-    job, options = resolved.job, resolved.options
+    options = resolved.options
     method = make_method(resolved, prepared)
     make_card = partial(_card, resolved, prepared, method)
     validation = Validation(prepared, options.patch_size, report, run_dir if world.is_main else None)
@@ -101,16 +101,6 @@ def _train_one(
     best = None
     if validation.is_possible:
         best = BestSoFar(validation, run_dir / BEST_FILE if world.is_main else None, make_card, state_path.exists())
-    identity = {
-        "method": job.method,
-        "network": job.network,
-        "network_options": resolved.network_options,
-        "method_options": job.method_options,
-        "training": {k: v for k, v in job.training.items() if k not in ("log_every", "save_every_s", "validate_every", "memory_gb", "compile")},
-        "augment": job.augment,
-        "seed": job.seed,
-        "cases": [[case.id, case.role, case.key] for case in prepared.cases if case.is_used],
-    }
     fit = Fit(
         method,
         make_batches(resolved, prepared, device, world),
@@ -119,7 +109,7 @@ def _train_one(
         world,
         report,
         state_path,
-        identity,
+        _identity(resolved, prepared),
         best,
         stop_path.exists,
     )
@@ -141,6 +131,21 @@ def _train_one(
     if world.is_main:
         write_json(run_dir / RESULT_FILE, result)
     return result
+
+
+def _identity(resolved: Resolved, prepared: PreparedSet) -> dict[str, Any]:
+    """What must not change between a stop and a resume."""
+    job = resolved.job
+    return {
+        "method": job.method,
+        "network": job.network,
+        "network_options": resolved.network_options,
+        "method_options": job.method_options,
+        "training": {k: v for k, v in job.training.items() if k not in ("log_every", "save_every_s", "validate_every", "memory_gb", "compile")},
+        "augment": job.augment,
+        "seed": job.seed,
+        "cases": [[case.id, case.role, case.key] for case in prepared.cases if case.is_used],
+    }
 
 
 def _baseline(
@@ -168,6 +173,8 @@ def _as_baseline(report: Report) -> Report:
     """Names the baseline's curves and progress as its own: they share the events of the run."""
 
     def named(kind: str, **values: Any) -> None:
+        if kind == "preview":
+            return  # the picture is of the model that is kept
         if kind == "scalar":
             values["name"] = f"baseline_{values['name']}"
         elif kind == "progress" and values.get("what") == "train":
