@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import io
 import json
 import subprocess
@@ -23,7 +24,7 @@ from semiseg.follow import last_result
 from semiseg.methods import METHODS
 from semiseg.networks import CHOOSABLE
 from semiseg.progress import Terminal
-from semiseg.protocol import PROTOCOL_VERSION, ExitCode, read_job
+from semiseg.protocol import PROTOCOL_VERSION, ExitCode, read_events, read_job
 
 FLAGS = {
     "demo": {"--length", "--data"},
@@ -31,7 +32,7 @@ FLAGS = {
     "new": {"--labeled", "--unlabeled", "--held-out", "--num-labeled", "--method", "--goal", "--device", "--seed", "--baseline", "--set"},
     "train": {"--labeled", "--unlabeled", "--held-out", "--num-labeled", "--method", "--goal", "--device", "--seed", "--baseline", "--set"},
     "run": {"--quiet"},
-    "predict": {"--out", "--device", "--stride", "--flips", "--probability", "--uncertainty", "--overwrite"},
+    "predict": {"--out", "--device", "--stride", "--flips", "--probability", "--uncertainty", "--series-uid", "--overwrite"},
     "evaluate": {"--out", "--label", "--resample"},
     "phantom": {"--labeled", "--unlabeled", "--held-out", "--seed", "--size", "--full-field-of-view"},
     "study": {"--data", "--jobs", "--threads", "--device", "--dry-run", "--measure", "--redo-changed", "--cluster"},
@@ -129,6 +130,18 @@ def test_describe_lists_every_method_and_network(found, capsys):
     assert main(["describe"]) == 0
     text = capsys.readouterr().out
     assert "9,448,866 parameters" in text and all(name in text for name in METHODS)
+
+
+@pytest.mark.parametrize("missing", [[], ["einops"], ["monai", "einops"]])
+def test_describe_tells_of_the_networks_of_monai(missing, monkeypatch, capsys):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in missing else real("json" if name in ("monai", "einops") else name, *rest))
+    found = describe()["monai"]
+    assert found["installed"] == (not missing) and found["missing"] == missing
+    assert {option["name"] for option in found["options"]} == {"arguments", "downscale", "bottleneck_graph"}
+    assert main(["describe"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "monai:NAME" in line]
+    assert "monai:SwinUNETR" in line and line.endswith("installed" if not missing else f"pip install {' '.join(missing)}")
 
 
 def test_every_option_has_a_type_a_default_and_a_meaning(found):
@@ -269,6 +282,23 @@ def test_a_model_that_is_not_ours_is_refused_with_code_2(tmp_path, capsys):
     image = builders.write_case(tmp_path, "a", ending=".nrrd", mask_ending=None)
     assert main(["predict", str(tmp_path / "model.pt"), str(image), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
     assert capsys.readouterr().err.count("E403") == 1
+
+
+def test_predict_exits_with_2_only_where_no_case_succeeded(tmp_path, capsys):
+    """One mask is a result, with the others named; no mask at all must stop a script that wants to go on."""
+    model = write_tiny_model(tmp_path / "model.pt", thresholds=(1.5,))
+    good = builders.write_case(tmp_path, "good", ending=".nrrd", mask_ending=None)
+    for name in ("short", "empty"):
+        (tmp_path / f"{name}.nrrd").write_bytes(good.read_bytes()[: 200 * (name == "short")])
+    words = ["predict", str(model), "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main([*words, str(tmp_path / "short.nrrd"), str(tmp_path / "empty.nrrd")]) == ExitCode.REFUSED
+    shown = capsys.readouterr()
+    assert "2 failed" in shown.err and "E311" in shown.err and "done." not in shown.out
+    ending = read_events(tmp_path / "out" / ".run" / "events.jsonl")[0][-1]
+    assert ending["kind"] == "finished" and {case["status"] for case in ending["result"]["cases"]} == {"failed"}
+    for _ in range(2):  # the second time the good one was done before, which is a result too
+        assert main([*words, str(tmp_path / "short.nrrd"), str(good)]) == ExitCode.FINISHED
+        assert "1 failed" in capsys.readouterr().out
 
 
 def test_evaluate_needs_named_values(tmp_path, capsys):

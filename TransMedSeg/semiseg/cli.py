@@ -19,7 +19,7 @@ _SET_HELP = "any other option, such as training.iterations=3000 or method_option
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code (0 finished, 1 our defect, 2 refused, 3 stopped)."""
+    """Runs one command; returns its exit code (0 finished, 1 our defect, 2 refused or no case could be segmented, 3 stopped)."""
     args = _parser().parse_args(arguments)
     terminal = Terminal()
     try:
@@ -146,6 +146,8 @@ def _describe(args: argparse.Namespace, _: Terminal) -> int:
         print(f"  device {device['name']}: {device['title']}")
     for network in found["networks"]:
         print(f"  network {network['name']}: {network['title']}, {network['parameters']:,} parameters ({network['parameters_for']})")
+    monai = found["monai"]
+    print(f"  network {monai['name']}: {monai['title']}; {'installed' if monai['installed'] else 'needs: pip install ' + ' '.join(monai['missing'])}")
     for method in found["methods"]:
         print(f"  method {method['name']}: {method['title']} ({method['paper']})")
         for option in method["options"]:

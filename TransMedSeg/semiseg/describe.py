@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import inspect
 import platform
 import re
@@ -63,12 +64,29 @@ def describe() -> dict[str, Any]:
         "devices": devices(),
         "goals": list(GOALS),
         "networks": networks,
+        "monai": monai(),
         "methods": methods,
         "job": options_of(TrainJob),
         "training": options_of(TrainOptions),
         "augment": options_of(AugmentOptions),
         "preprocessing": options_of(Preprocessing),
         "segment": options_of(SegmentOptions),
+    }
+
+
+def monai() -> dict[str, Any]:
+    """Networks of MONAI, which are not listed one by one: whether they can be used here, their name in a job, and their options."""
+    from .networks import MONAI
+    from .networks.monai_network import MonaiOptions
+
+    # What lacks is found without an import, which takes seconds; some of its networks need einops.
+    missing = [package for package in ("monai", "einops") if importlib.util.find_spec(package) is None]
+    return {
+        "name": f"{MONAI}NAME",
+        "title": f"any 3-D network of MONAI that ends in a convolution, such as {MONAI}SwinUNETR",
+        "installed": not missing,
+        "missing": missing,
+        "options": options_of(MonaiOptions),
     }
 
 

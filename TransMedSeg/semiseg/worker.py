@@ -74,9 +74,14 @@ def _run(run_dir: Path, also: Report | None, world: World) -> ExitCode:
                 report("stopped", step=result["stopped_at"])
                 return ExitCode.STOPPED
             report("finished", result=result)
-            return ExitCode.FINISHED
+            return ExitCode.REFUSED if job.verb == "predict" and _is_in_vain(result) else ExitCode.FINISHED
         except Exception as error:
             return _explain(error, run_dir, report, is_shown=also is not None)
+
+
+def _is_in_vain(result: dict[str, Any]) -> bool:
+    """Whether every case failed: the events say why for each, and a script must not go on as if there were masks."""
+    return all(case["status"] == "failed" for case in result["cases"])
 
 
 def _close(writer: EventWriter) -> None:
