@@ -39,9 +39,9 @@ class CopyPasteOptions:
         pretrain_share: Part of all iterations that pretrains. BCP: 2,000 of 17,000.
         pretrain_mixing: Probability that a pretraining batch is mixed. BCP: 1.
         mixing: Probability that a self-training batch is mixed; otherwise labeled and unlabeled images stay whole. BCP: 1. Ours: with instance
-            normalization a network that only ever sees mixtures meets other statistics at inference.
+            normalization a network that only ever sees mixtures meets other statistics at inference, and whole images show where an organ lies.
         box_fraction: Side of the core relative to the patch. BCP: 2/3.
-        pseudo_weight: Weight of the regions under pseudo-labels. BCP: 0.5.
+        pseudo_weight: Weight of the regions under pseudo-labels. BCP: 0.5. Ours: 1.
         decay: Of the teacher's moving average. BCP: 0.99.
         average_buffers: The teacher follows the buffers of batch normalization. BCP on LA: no.
         teacher_training_mode: The teacher keeps dropout and batch statistics. BCP: yes.
@@ -55,11 +55,11 @@ class CopyPasteOptions:
         dice_form: "la" (also Pancreas), "acdc", or "present": structures missing in both do not count. BCP: by data set.
     """
 
-    pretrain_share: float = 0.4
-    pretrain_mixing: float = 0.5
-    mixing: float = 0.5
+    pretrain_share: float = 0.5
+    pretrain_mixing: float = 0.25
+    mixing: float = 0.25
     box_fraction: float = 2 / 3
-    pseudo_weight: float = 0.5
+    pseudo_weight: float = 1.0
     decay: float = 0.99
     average_buffers: bool = True
     teacher_training_mode: bool = False
@@ -69,7 +69,7 @@ class CopyPasteOptions:
     threshold: float = 0.5
     connectivity: int | str = 26
     keep_share: float = 1.0
-    confidence_weighting: bool = True
+    confidence_weighting: bool = False
     dice_form: str = "la"
 
 
@@ -77,7 +77,7 @@ FAITHFUL = {
     "pretrain_share": 2 / 17,
     "pretrain_mixing": 1.0,
     "mixing": 1.0,
-    "confidence_weighting": False,
+    "pseudo_weight": 0.5,
     "average_buffers": False,
     "teacher_training_mode": True,
     "deploy": "student",

@@ -26,6 +26,6 @@ PLUS = Preset(
         "gradient_clip": 5.0,
     },
     network={"norm": "instance", "dropout": 0.0},
-    augment={"flip_axes": (), "quarter_turns": False, "rotation_deg": 15.0, "scale": 0.2, "elastic": 0.125, "intensity": 1.0},
+    augment={"flip_axes": (), "quarter_turns": False, "rotation_deg": 15.0, "scale": 0.3, "elastic": 0.19, "intensity": 1.0},
 )
 """AdamW with cosine decay, instance normalization; affine, elastic and intensity augmentation, and no flips (ours, see decisions.md)."""
