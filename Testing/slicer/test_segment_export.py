@@ -9,7 +9,7 @@ import slicer
 from bed import boot, dialogs
 from segment_builders import Panel, install_stub, make_volume
 
-from TransMedSegLib import CaseTable, DicomExport, DicomPackages, SaveAs, VolumeExchange
+from TransMedSegLib import CaseTable, DicomExport, DicomPackages, SaveAs, Terminology, VolumeExchange
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_E903_a_segment_without_code(panel, tmp_path):
     segment.RemoveTag("TerminologyEntry")
     assert page(panel)["terminology"] == ("error", "Segment 'Left atrium (AI)' has no medical code.", "E903")
     assert fix(panel, "terminology")[0] == "ok"
-    assert DicomExport.hasTerminology(segment)
+    assert Terminology.hasTerminology(segment)
 
 
 def test_E904_an_empty_segment_is_left_out_and_an_empty_segmentation_refused(panel, tmp_path):

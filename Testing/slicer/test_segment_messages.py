@@ -426,7 +426,7 @@ def test_the_codes_above_are_all_that_this_module_names():
     import re
     from pathlib import Path
 
-    ours = "Autosave CaseTable CasesPanel Compare ComparePanel CompareTable CorrectPanel Desk DicomExport DoubtPanel ExportPanel InputCheck PromptEdit PromptMarks PromptPanel Prompts RegionBox RegionPanel SegmentModule SegmentPanel SegmentResult SegmentRun Uncertainty".split()
+    ours = "Autosave CaseTable CasesPanel Compare ComparePanel CompareTable CorrectPanel Desk DicomChecks DicomExport DoubtPanel ExportPanel InputCheck PromptEdit PromptMarks PromptPanel Prompts RegionBox RegionPanel SegmentModule SegmentPanel SegmentResult SegmentRun Uncertainty".split()
     library = Path(SegmentResult.__file__).parent
     named = set()
     for name in ours:

@@ -216,7 +216,7 @@ def test_functions_are_short_and_files_too():
     import ast
     from pathlib import Path
 
-    names = "Autosave CaseTable CasesPanel CaseTime Compare ComparePanel CompareTable CorrectPanel Desk DicomExport DoubtPanel ExportPanel InputCheck LabeledList ModelCard ModelDialog ModelDownload ModelDownloadBox ModelFile ModelList ModelPanel NextCase Overlay Plausibility PromptEdit PromptMarks PromptPanel Prompts RandomWalk RegionBox RegionPanel Review SampleCase SaveAs SegmentButtons SegmentModule SegmentPanel SegmentResult SegmentRun Terminology Uncertainty VolumeExchange".split()
+    names = "Autosave CaseTable CasesPanel CaseTime Compare ComparePanel CompareTable CorrectPanel Desk DicomChecks DicomExport DoubtPanel ExportPanel InputCheck LabeledList ModelCard ModelDialog ModelDownload ModelDownloadBox ModelFile ModelList ModelPanel NextCase Overlay Plausibility PromptEdit PromptMarks PromptPanel Prompts RandomWalk RegionBox RegionPanel Review SampleCase SaveAs SegmentButtons SegmentModule SegmentPanel SegmentResult SegmentRun Terminology Uncertainty VolumeExchange".split()
     folder = Path(Review.__file__).parent
     for path in [*(folder / f"{name}.py" for name in names), folder.parent / "TransMedSeg.py"]:
         assert len(path.read_text().splitlines()) <= 300, path.name

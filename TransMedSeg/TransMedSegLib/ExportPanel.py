@@ -7,11 +7,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import DicomExport, DicomPackages, SaveAs
+from . import DicomChecks, DicomExport, DicomPackages, SaveAs
 from .Messages import withCode
 from .Notice import Notice
 
-_MARKS = {DicomExport.OK: "✓", DicomExport.WARNING: "⚠", DicomExport.ERROR: "✗"}
+_MARKS = {DicomChecks.OK: "✓", DicomChecks.WARNING: "⚠", DicomChecks.ERROR: "✗"}
 _REVIEWER_KEY = "TransMedSeg/Reviewer"
 
 
@@ -82,7 +82,7 @@ class ExportPanel:
         self.notice.clear()
         reviewer = slicer.util.settingsValue(_REVIEWER_KEY, "")
         self.reviewerLineEdit.text = reviewer
-        self.export = DicomExport.Export(case.segmentation, case.volume, case, reviewer)
+        self.export = DicomChecks.Export(case.segmentation, case.volume, case, reviewer)
         self.ui.exportPlace.show()
         self.check()
 
@@ -92,7 +92,7 @@ class ExportPanel:
 
     def check(self):
         """Shows each check with its mark, and a button where it can be mended."""
-        lines = DicomExport.checks(self.export)
+        lines = DicomChecks.checks(self.export)
         self._clearLines()
         for row, line in enumerate(lines):
             self._lines.addWidget(qt.QLabel(_MARKS[line.state]), row, 0)
@@ -105,7 +105,7 @@ class ExportPanel:
                 self._lines.addWidget(button, row, 2)
                 self.fixButtons[line.name] = button
         self._lines.setColumnStretch(1, 1)
-        canWrite = all(line.state != DicomExport.ERROR for line in lines) and not self.engine.isRunning
+        canWrite = all(line.state != DicomChecks.ERROR for line in lines) and not self.engine.isRunning
         for button in (self.folderButton, self.databaseButton):
             button.enabled = canWrite
             button.toolTip = "" if canWrite else _("Solve the lines marked ✗ first")
@@ -122,9 +122,9 @@ class ExportPanel:
         fixes = {
             "reference": self._onSave,
             "files": self._importFolder,
-            "geometry": lambda: DicomExport.resampleToSource(self.export, self.desk.review, self.desk.beforeWrite),
-            "empty": lambda: DicomExport.removeEmptySegments(self.export),
-            "terminology": lambda: DicomExport.setLeftAtrium(self.export),
+            "geometry": lambda: DicomChecks.resampleToSource(self.export, self.desk.review, self.desk.beforeWrite),
+            "empty": lambda: DicomChecks.removeEmptySegments(self.export),
+            "terminology": lambda: DicomChecks.setLeftAtrium(self.export),
             "approval": self._exportUnverified,
             "packages": self._installPackages,
         }
