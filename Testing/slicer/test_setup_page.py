@@ -2,6 +2,7 @@
 
 import re
 import string
+import subprocess
 import sys
 import types
 
@@ -11,7 +12,7 @@ from bed import dialogs
 from train_bed import until  # puts the library on the path
 
 import slicer
-from TransMedSegLib import Computer, EngineProcess, EngineSetup, Messages, PipInstall, SetupPage
+from TransMedSegLib import Computer, EngineProcess, EngineSetup, Messages, PipInstall, ProcessTree, SetupPage
 from TransMedSegLib.EngineSetup import Level
 
 GPU = Computer.Gpu(0, "RTX 4090", 24.0, 22.1, "570.1", "8.9")
@@ -27,6 +28,13 @@ if "uninstall" in sys.argv:
 print(plan.get("log", "Collecting torch"), flush=True)
 time.sleep(plan.get("seconds", 0))
 raise SystemExit(plan.get("code", 0))
+"""
+
+BUILDING = """
+import os, pathlib, subprocess, sys
+if "uninstall" not in sys.argv:
+    builder = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    pathlib.Path(__file__).with_name("pids.txt").write_text(f"{os.getpid()} {builder.pid}")
 """
 
 
@@ -234,6 +242,39 @@ def test_cancelled_installation_takes_back_what_it_added(pip):
     outcome = pip.outcome()
     assert (outcome.code, outcome.text) == ("E111", "Cancelled. Packages added so far were removed.")
     assert pip.calls()[1][0] == "uninstall" and pip.calls()[1][-1] == "h5py"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="taskkill ends trees on Windows")
+def test_cancel_ends_what_the_launcher_started(pip):
+    """As Slicer's PythonSlicer, the launcher starts Python as a child, and pip starts others for packages that it builds."""
+    pip.plan(seconds=60)
+    stub = pip.folder / "pip_stub.py"
+    stub.write_text(BUILDING + stub.read_text())
+    (pip.folder / "python").write_text(f'#!/bin/sh\nshift 2\n"{sys.executable}" "{stub}" "$@"\nexit $?\n')
+    install = pip.install()
+    install.start(["h5py>=3.10"])
+    assert until(lambda: pip.lines)
+    launcher = install._process.processId()
+    started = [int(line) for line in (pip.folder / "pids.txt").read_text().split()]
+    assert len(set(started) | {launcher}) == 3 and all(map(_isRunning, started))
+    install.cancel()
+    assert pip.outcome().code == "E111"
+    assert until(lambda: not any(map(_isRunning, started)))
+
+
+def test_a_process_that_does_not_run_ends_nothing(monkeypatch):
+    """The number 0 would mean everything in the group of Slicer."""
+    sent = []
+    monkeypatch.setattr(ProcessTree, "_signal", lambda *given: sent.append(given))
+    for pid in (0, -1, qt.QProcess().processId()):
+        ProcessTree.endTree(pid)
+    assert sent == []
+
+
+def _isRunning(pid):
+    """A child of a dead parent stays a zombie where no process collects orphans, as in a plain container."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
 
 
 def test_installation_waits_for_another_module(pip, monkeypatch):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import slicer
 from semiseg import protocol
 
 from .Messages import message
+from .ProcessTree import endTree
 from .RunState import CLOSED_FILE, Ending, State, durationText, endingByForce, endingOf, endingWithoutWord, lastEnding
 
 POLL_MS = 200
@@ -302,18 +302,3 @@ def _exists(pid: int) -> bool:
         except ChildProcessError:
             pass  # not ours, which is the usual case
     return protocol.process_exists(pid)
-
-
-def endTree(pid: int) -> None:
-    """Ends a process and all its children. PythonSlicer is a launcher: its child does the work."""
-    if os.name == "nt":
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
-        return
-    try:
-        group = os.getpgid(pid)
-        if group != os.getpgid(0):
-            os.killpg(group, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it ended by itself meanwhile, which is what was wanted

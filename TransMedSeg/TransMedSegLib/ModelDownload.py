@@ -8,9 +8,10 @@ import qt
 
 from . import ModelList
 from .Computer import freeDiskGb
-from .EngineProcess import endTree, enginePython
+from .EngineProcess import enginePython
 from .Messages import message
 from .ModelFile import ModelRefused
+from .ProcessTree import endTree
 
 SCHEMES = ("https", "http", "file")
 

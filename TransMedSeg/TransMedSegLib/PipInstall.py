@@ -17,8 +17,9 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from .EngineProcess import endTree, enginePython
+from .EngineProcess import enginePython
 from .Messages import message
+from .ProcessTree import endTree
 
 CORE_PACKAGES = ("numpy", "scipy", "simpleitk", "pydicom", "requests", "packaging", "pip", "setuptools", "vtk", "pyjwt", "certifi")
 """Ship with Slicer; an installation must leave their versions as they are."""

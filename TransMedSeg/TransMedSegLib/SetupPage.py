@@ -15,6 +15,7 @@ from .EngineSetup import PROBE, Check, Level, allChecks, missingRequirements, pa
 from .Messages import withCode
 from .Notice import Notice
 from .PipInstall import Outcome, PipInstall
+from .ProcessTree import endTree
 
 
 class SetupPage(qt.QWidget):
@@ -202,7 +203,7 @@ class SetupPage(qt.QWidget):
         self._onChanged = lambda: None
         asking, self._asking = self._asking, {}
         for process in asking.values():
-            process.kill()
+            endTree(process.processId())
             process.waitForFinished(1000)
         if self._install is not None:
             self._install.cancel()
