@@ -43,7 +43,7 @@ def cut(case, draw, patch):
 @given(shapes, shapes, seeds, st.floats(0, 180), st.floats(0, 0.9), st.sampled_from([0.0, 0.1, 0.3]))
 def test_image_and_label_move_together(shape, patch, seed, rotation, scale, elastic):
     """Image and label both hold a voxel's number along an axis: wherever the patch looks into the case, they agree."""
-    draw = draw_patch(rng_of(seed), shape, patch, AugmentOptions((0, 1, 2), True, rotation, scale, elastic))
+    draw = draw_patch(rng_of(seed), shape, patch, AugmentOptions((0, 1, 2), True, rotation, scale, elastic=elastic))
     place = positions(draw, patch)
     inside = np.all([(p > 0.01) & (p < n - 1.01) for p, n in zip(place, shape)], axis=0)
     for axis in range(3):
@@ -273,7 +273,7 @@ def test_an_elastic_patch_reaches_as_far_as_it_says():
 
 
 def test_an_elastic_slice_stays_in_its_plane():
-    draw = draw_patch(rng_of(3), (9, 20, 20), (1, 8, 8), AugmentOptions((1, 2), False, 20.0, 0.1, 0.3))
+    draw = draw_patch(rng_of(3), (9, 20, 20), (1, 8, 8), AugmentOptions((1, 2), False, 20.0, 0.1, elastic=0.3))
     assert (draw.bend[0] == 0).all()
     assert np.ptp(draw.bend[1:], axis=(2, 3)).min() > 0
     assert np.ptp(draw.bend, axis=1).max() == 0  # the same for every "slice" of nodes

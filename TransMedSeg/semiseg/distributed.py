@@ -96,6 +96,16 @@ def any_rank(flag: bool) -> bool:
     return bool(vote.item())
 
 
+def from_owner(value: Tensor, owner: int) -> Tensor:
+    """The tensor of one rank, on every rank. On the CPU; all ranks must give the same shape and type."""
+    if not dist.is_initialized():
+        return value
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    shared = value.to(device)
+    dist.broadcast(shared, owner)
+    return shared.cpu()
+
+
 def wait_for_all() -> None:
     """Returns when every rank has arrived."""
     if dist.is_initialized():

@@ -25,6 +25,7 @@ from .predict import predict, read_results
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .train_job import Resolved, TrainJob, as_json, resolve
 from .train_parts import make_batches, make_method, prepared_for, task_of
+from .training.case_labels import CaseLabels
 from .training.best import BEST_FILE, BestSoFar, write_stopped_model
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
@@ -101,9 +102,10 @@ def _train_one(
     best = None
     if validation.is_possible:
         best = BestSoFar(validation, run_dir / BEST_FILE if world.is_main else None, make_card, state_path.exists())
+    batches = make_batches(resolved, prepared, device, world)
     fit = Fit(
         method,
-        make_batches(resolved, prepared, device, world),
+        batches,
         options,
         device,
         world,
@@ -112,6 +114,7 @@ def _train_one(
         _identity(resolved, prepared),
         best,
         stop_path.exists,
+        CaseLabels(prepared, batches.store, batches.unlabeled, options.patch_size, run_dir, report, world) if batches.unlabeled else None,
     )
     started = time.time()
     outcome = fit.run()

@@ -22,17 +22,17 @@ class AugmentOptions:
             180.
         rotation_deg: Largest turn around each array axis; 0 keeps the voxel grid, so nothing is interpolated.
         scale: Largest relative change of size along each axis, as a natural logarithm: 0.2 means 0.82 to 1.22.
+        intensity: Strength of the intensity changes from 0 (off) to 1: contrast curve, bias field, gain, blur and noise.
         elastic: Elastic deformation: standard deviation of the shifts of a grid of 5 x 5 x 5 nodes over the patch, as a part of the distance between
             nodes; 0 is off. Above 0.3 the deformation folds.
-        intensity: Strength of the intensity changes from 0 (off) to 1: contrast curve, bias field, gain, blur and noise.
     """
 
     flip_axes: tuple[int, ...] = (0, 1, 2)
     quarter_turns: bool = False
     rotation_deg: float = 15.0
     scale: float = 0.2
-    elastic: float = 0.0
     intensity: float = 1.0
+    elastic: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flip_axes", tuple(self.flip_axes))

@@ -25,6 +25,7 @@ class Batch:
         labeled: (num_labeled, 1, *space) float32.
         labels: (num_labeled, *space) int64.
         unlabeled: (num_unlabeled, 1, *space) float32; None when the task has no unlabeled cases.
+        unlabeled_labels: (num_unlabeled, *space) int64 pseudo-labels; None unless every unlabeled case has been labeled (``CaseStore.set_label``).
         unlabeled_cases: Index of each unlabeled sample's case in the prepared set.
         intensity_labeled, intensity_unlabeled: One draw for each sample; ``perturb`` applies them.
         seed: A number for everything else that a method draws in this step; the same on every rank.
@@ -37,6 +38,7 @@ class Batch:
     intensity_labeled: list[IntensityDraw]
     intensity_unlabeled: list[IntensityDraw]
     seed: int
+    unlabeled_labels: Tensor | None = None
 
     def perturb_labeled(self, samples: slice = slice(None)) -> Tensor:
         """The labeled images, or some of them, with their intensity changed."""
@@ -69,6 +71,7 @@ class CaseStore:
         self._prepared = prepared
         self._device = device
         self._cases: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._pseudo: dict[int, np.ndarray] = {}
         # grid_sample on a CPU has no half precision: there the images are kept as float32
         dtype = torch.float32 if device.type == "cpu" else torch.float16
         more = dtype.itemsize - torch.float16.itemsize  # than num_bytes counts, a voxel
@@ -85,12 +88,23 @@ class CaseStore:
     def shape(self, index: int) -> tuple[int, int, int]:
         return self._prepared.shape(index)
 
+    def set_label(self, index: int, label: np.ndarray) -> None:
+        """Gives an unlabeled case pseudo-labels (slice, row, column) uint8, in place of those before."""
+        self._pseudo[index] = label
+        if self.is_resident:
+            self._cases[index] = self._cases[index][0], torch.from_numpy(label).to(self._device)
+
+    def is_labeled(self, indices: list[int]) -> bool:
+        """Whether all of these unlabeled cases have pseudo-labels."""
+        return bool(self._pseudo) and all(index in self._pseudo for index in indices)
+
     def patch(self, index: int, draw: PatchDraw, patch_size: tuple[int, int, int], with_label: bool) -> tuple[Tensor, Tensor | None]:
         """Image (*patch_size) float32 and label (*patch_size) int64 or None of one patch, on the device."""
         if self.is_resident:
             image, label = self._cases[index]
         else:
             image_array, label_array = self._prepared.arrays(index)
+            label_array = self._pseudo.get(index, label_array)
             box, draw = _around(draw, patch_size, image_array.shape)
             image = torch.from_numpy(np.array(image_array[box])).to(self._device).float()
             label = None if label_array is None or not with_label else torch.from_numpy(np.array(label_array[box])).to(self._device)
@@ -156,29 +170,38 @@ class TwoStreamBatches:
     def batch(self, iteration: int) -> Batch:
         """The batch of one iteration."""
         images, labels, draws, _ = self._stream("labeled", self._labeled, self._counts[0], iteration)
-        unlabeled, _, unlabeled_draws, cases = None, None, [], ()
+        unlabeled, pseudo, unlabeled_draws, cases = None, None, [], ()
         if self._counts[1]:
-            unlabeled, _, unlabeled_draws, cases = self._stream("unlabeled", self._unlabeled, self._counts[1], iteration)
-        return Batch(
-            images, labels, unlabeled, tuple(cases), draws, unlabeled_draws, seed_for(self._seed, iteration, 0, "method")
-        )
+            unlabeled, pseudo, unlabeled_draws, cases = self._stream("unlabeled", self._unlabeled, self._counts[1], iteration)
+        seed = seed_for(self._seed, iteration, 0, "method")
+        return Batch(images, labels, unlabeled, tuple(cases), draws, unlabeled_draws, seed, pseudo)
+
+    @property
+    def unlabeled(self) -> list[int]:
+        """The cases of the unlabeled stream."""
+        return self._unlabeled
+
+    @property
+    def store(self) -> CaseStore:
+        return self._store
 
     def _stream(
         self, name: str, indices: list[int], count: int, iteration: int
     ) -> tuple[Tensor, Tensor | None, list[IntensityDraw], list[int]]:
         share = count // self._world_size
         images, labels, draws, cases = [], [], [], []
+        with_label = name == "labeled" or self._store.is_labeled(indices)
         for sample in range(self._rank * share, (self._rank + 1) * share):
             rng = generator_for(self._seed, iteration, sample, name)
             index = self._pick(indices, count, iteration, sample, name)
             draw = draw_patch(rng, self._store.shape(index), self._patch_size, self._augment)
-            image, label = self._store.patch(index, draw, self._patch_size, with_label=name == "labeled")
+            image, label = self._store.patch(index, draw, self._patch_size, with_label)
             images.append(image)
             labels.append(label)
             draws.append(draw_intensity(rng, self._augment.intensity))
             cases.append(index)
         stacked = torch.stack(images)[:, None]
-        targets = torch.stack(labels) if name == "labeled" else None
+        targets = torch.stack(labels) if with_label else None
         if self._patch_size[0] == 1:
             stacked, targets = stacked[:, :, 0], None if targets is None else targets[:, 0]
         return stacked, targets, draws, cases

@@ -115,6 +115,18 @@ class AbstractMethod(nn.Module, abc.ABC):
         """Name and options that build ``deployed`` again; None: the task's network with the task's options."""
         return None
 
+    @property
+    def case_labeling(self) -> tuple[str, int]:
+        """A stage, and how often in it the loop has ``label_case`` label every unlabeled case whole; ``("", 0)`` for never.
+
+        The labels then come with each batch as ``Batch.unlabeled_labels``, cut like the images.
+        """
+        return "", 0
+
+    def label_case(self, maps: Tensor) -> Tensor:
+        """Pseudo-labels (slice, row, column) int64 of a case, from the deployed network's maps (see ``whole_case_maps``)."""
+        raise NotImplementedError("a method that names a stage in case_labeling labels cases")
+
     def start_stage(self, stage: str) -> str | None:
         """Called once before a stage's first step, not when a run resumes within it; copies weights.
 

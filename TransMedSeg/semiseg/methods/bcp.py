@@ -45,6 +45,13 @@ class BCP(AbstractMethod):
     def start_stage(self, stage: str) -> None:
         self.core.start_stage(stage)
 
+    @property
+    def case_labeling(self) -> tuple[str, int]:
+        return self.core.case_labeling
+
+    def label_case(self, maps: Tensor) -> Tensor:
+        return self.core.label_case(maps)
+
     def after_step(self, progress: Progress) -> None:
         self.core.after_step(progress)
 

@@ -25,7 +25,7 @@ from ..losses.segmentation import dice_and_cross_entropy
 from ..networks.output import NetworkOutput
 from .base import Progress, Stage, Task
 from .copy_paste import box_mask, copy_paste_loss, mix
-from .pseudo_label import pseudo_labels
+from .pseudo_label import largest_component, pseudo_labels
 from .teacher import Teacher
 
 PRETRAIN, SELF_TRAIN = "pretrain", "self_train"
@@ -52,6 +52,9 @@ class CopyPasteOptions:
         connectivity: Neighbors that make a component: 26 (BCP on LA), 18 (Pancreas), 6 or "slices" (ACDC).
         keep_share: Components of at least this share of the largest are kept as well. BCP: 1, the largest alone.
         confidence_weighting: Weigh pseudo-labeled voxels by 1 - entropy / log C. BCP: no.
+        labels_from: "cases" (ours): all unlabeled cases are labeled whole by overlapping windows, ``rounds`` times. "patches": the teacher labels
+            each patch in its step (BCP).
+        rounds: How often self-training labels the unlabeled cases anew, for ``labels_from`` "cases". Ours: 3.
         dice_form: "la" (also Pancreas), "acdc", or "present": structures missing in both do not count. BCP: by data set.
     """
 
@@ -70,7 +73,17 @@ class CopyPasteOptions:
     connectivity: int | str = 26
     keep_share: float = 1.0
     confidence_weighting: bool = False
+    labels_from: str = "cases"
+    rounds: int = 3
     dice_form: str = "la"
+
+    def __post_init__(self) -> None:
+        if self.labels_from not in ("cases", "patches"):
+            raise ValueError(f"labels_from must be one of ('cases', 'patches'); got {self.labels_from!r}")
+        if self.rounds < 1:
+            raise ValueError(f"rounds is 1 or more; got {self.rounds}")
+        if self.labels_from == "cases" and self.confidence_weighting:
+            raise ValueError("confidence_weighting needs labels_from 'patches': the labels of whole cases carry no confidence")
 
 
 FAITHFUL = {
@@ -82,6 +95,7 @@ FAITHFUL = {
     "teacher_training_mode": True,
     "deploy": "student",
     "perturb": False,
+    "labels_from": "patches",
 }
 """What BCP's code for LA does, where it differs from the defaults."""
 
@@ -96,7 +110,7 @@ class SelfTrainingStep:
         labels: (batch, *space) mixed labels.
         is_truth: (batch, *space) bool, True where the label was drawn by a person.
         is_pseudo: (batch, *space) bool, True where it is a pseudo-label that the component filter left alone.
-        teacher: The teacher's output for the unlabeled images.
+        teacher: The teacher's output for the unlabeled images; None where whole cases were labeled and nothing needs it.
         pseudo: (unlabeled, *space) pseudo-labels.
         untouched: (unlabeled, *space) bool, False where the component filter removed foreground.
     """
@@ -106,7 +120,7 @@ class SelfTrainingStep:
     labels: Tensor
     is_truth: Tensor
     is_pseudo: Tensor
-    teacher: NetworkOutput
+    teacher: NetworkOutput | None
     pseudo: Tensor
     untouched: Tensor
 
@@ -125,6 +139,8 @@ class CopyPasteTraining(nn.Module):
         self.options = options
         self.num_classes = task.num_classes
         self.student = task.make_network(**network_changes)
+        # The paper's statistics come from the teacher's features, so it looks at the patches even when it labels whole cases.
+        self._wants_teacher = getattr(options, "statistics", "same_net") == "teacher"
         self.teacher = Teacher(self.student, options.decay, options.average_buffers, options.teacher_training_mode)
         self.register_buffer("pseudo_share", torch.zeros(()))
         self.register_buffer("pseudo_entropy", torch.zeros(()))
@@ -141,6 +157,15 @@ class CopyPasteTraining(nn.Module):
         """The teacher starts self-training as a copy of the pretrained student; with a warm average it stays what it is."""
         if stage == SELF_TRAIN and self.options.deploy == "student":
             self.teacher.copy_from(self.student)
+
+    @property
+    def case_labeling(self) -> tuple[str, int]:
+        return (SELF_TRAIN, self.options.rounds) if self.options.labels_from == "cases" else ("", 0)
+
+    def label_case(self, maps: Tensor) -> Tensor:
+        """The labels of one case from probabilities (map, slice, row, column), reduced to their largest components."""
+        labels = (maps[0] >= self.options.threshold).long() if len(maps) == 1 else maps.argmax(0)
+        return largest_component(labels[None], self.num_classes, self.options.connectivity, self.options.keep_share)[0]
 
     def after_step(self, progress: Progress) -> None:
         # In BCP the teacher exists from the second stage on. A teacher that is deployed averages from the first step.
@@ -168,7 +193,7 @@ class CopyPasteTraining(nn.Module):
 
     def _train_mixed(self, batch: Batch, generator: torch.Generator) -> SelfTrainingStep:
         options = self.options
-        teacher, pseudo, untouched, trust = self._label(batch.unlabeled)
+        teacher, pseudo, untouched, trust = self._label(batch, slice(None))
         labeled = batch.perturb_labeled() if options.perturb else batch.labeled
         unlabeled = batch.perturb_unlabeled() if options.perturb else batch.unlabeled
         frame = self._frame(labeled, generator)
@@ -198,7 +223,7 @@ class CopyPasteTraining(nn.Module):
         """One half of each stream, so that a step costs the student what a mixed one costs: L_a by its labels, U_b by the teacher's."""
         options = self.options
         first, second = slice(0, None, 2), slice(1, None, 2)
-        teacher, pseudo, untouched, trust = self._label(batch.unlabeled[second])
+        teacher, pseudo, untouched, trust = self._label(batch, second)
         labeled = batch.perturb_labeled(first) if options.perturb else batch.labeled[first]
         unlabeled = batch.perturb_unlabeled(second) if options.perturb else batch.unlabeled[second]
         truth = batch.labels[first]
@@ -215,9 +240,15 @@ class CopyPasteTraining(nn.Module):
         is_pseudo = torch.cat([none, untouched])
         return SelfTrainingStep(terms, output, torch.cat([truth, pseudo]), is_truth, is_pseudo, teacher, pseudo, untouched)
 
-    def _label(self, images: Tensor) -> tuple[NetworkOutput, Tensor, Tensor, Tensor]:
+    def _label(self, batch: Batch, samples: slice) -> tuple[NetworkOutput | None, Tensor, Tensor, Tensor]:
         """The teacher's output, its labels, where the component filter left them alone, and the weight of each voxel."""
         options = self.options
+        images = batch.unlabeled[samples]
+        if batch.unlabeled_labels is not None:
+            pseudo = batch.unlabeled_labels[samples]
+            self.pseudo_share.copy_((pseudo > 0).float().mean())
+            seen = self.teacher(images) if self._wants_teacher else None
+            return seen, pseudo, torch.ones_like(pseudo, dtype=torch.bool), torch.ones_like(pseudo, dtype=torch.float32)
         teacher = self._teach(images)
         pseudo, untouched = pseudo_labels(
             teacher.logits, threshold=options.threshold, connectivity=options.connectivity, keep_share=options.keep_share
@@ -243,7 +274,9 @@ class CopyPasteTraining(nn.Module):
         self.pseudo_entropy.copy_(1 - confidence(teacher.logits).mean())
 
     def diagnostics(self) -> dict[str, float]:
-        """Foreground share and mean normalized entropy of the last pseudo-labels."""
+        """Foreground share and mean normalized entropy of the last pseudo-labels; labels of whole cases are reported when they are made."""
+        if self.options.labels_from == "cases":
+            return {}
         return {"pseudo_label_share": float(self.pseudo_share), "pseudo_label_entropy": float(self.pseudo_entropy)}
 
 

@@ -59,6 +59,9 @@ class TSAOptions:
     confident: float = 0.0
 
     def __post_init__(self) -> None:
+        rest = getattr(super(), "__post_init__", None)  # of the options that these are mixed with
+        if rest is not None:
+            rest()
         allowed = {
             "statistics": ("same_net", "teacher"),
             "covariance": ("full", "diagonal", "none"),

@@ -15,6 +15,7 @@ from ..distributed import World, any_rank, average_gradients, same_weights
 from ..errors import InputError
 from ..inference.memory import is_out_of_memory
 from ..methods.base import AbstractMethod, Progress, Stage
+from .case_labels import CaseLabels
 from .checkpoint import read_state, write_state
 from .optimizer import learning_rate, make_optimizer
 from .options import TrainOptions
@@ -53,6 +54,7 @@ class Fit:
         identity: What must not change between a stop and a resume.
         validate: Called with (method, iteration) now and then and at the end of each stage; None never validates.
         should_stop: Asked before every step.
+        case_labels: Labels the unlabeled cases whole, for methods that ask for it (``AbstractMethod.case_labeling``); None labels none.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Fit:
         identity: dict[str, Any] | None = None,
         validate: Callable[[AbstractMethod, int], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
+        case_labels: CaseLabels | None = None,
     ) -> None:
         # Channels-last is what both cuDNN's and oneDNN's convolutions like best.
         layout = torch.channels_last if options.patch_size[0] == 1 else torch.channels_last_3d
@@ -76,6 +79,8 @@ class Fit:
         self.state_path, self.identity = state_path, identity or {}
         self.optimizer = make_optimizer(method, options)
         self.stages = _stage_ends(method.stages, options.iterations)
+        self.case_labels = case_labels
+        self.labeling_rounds = [] if case_labels is None else _rounds(self.stages, *method.case_labeling)
         self.step_scale, self.setbacks, self.iteration, self.started_stage = 1.0, 0, 0, ""
         self.clock = _Clock(options.iterations)
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
@@ -93,6 +98,8 @@ class Fit:
         same_weights(self.method)
         if self.state_path is not None and self.state_path.exists():
             self._restore(read_state(self.state_path, self.identity, self.device))
+        elif self.case_labels is not None:
+            self.case_labels.forget()
         self.method.train()
         self._good = self._state()
         clock = self.clock
@@ -106,6 +113,8 @@ class Fit:
             self._enter_stage(progress)
             with clock:
                 try:
+                    if self.iteration in self.labeling_rounds and not self.case_labels(self.method, self.iteration, self.should_stop):
+                        continue
                     self._step(self.batches.batch(self.iteration), progress)
                 except RuntimeError as error:
                     if is_out_of_memory(error):
@@ -124,6 +133,8 @@ class Fit:
                 self.save()
                 last_save = time.monotonic()
         self.save()
+        if self.case_labels is not None:
+            self.case_labels.forget()
         return Outcome(self.iteration, True, clock.seconds, self._peak_memory_gb())
 
     def save(self) -> None:
@@ -232,6 +243,8 @@ class Fit:
         self.iteration, self.started_stage = state["iteration"], state["started_stage"]
         self.step_scale, self.setbacks = state["step_scale"], state["setbacks"]
         self.clock.seconds = max(self.clock.seconds, state["seconds"])  # a setback does not give time back
+        if self.labeling_rounds and self.labeling_rounds[0] < self.iteration < self.options.iterations:
+            self.case_labels.restore(self.iteration)
         torch.set_rng_state(state["random"].cpu())
         if self.device.type == "cuda" and "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
@@ -281,6 +294,11 @@ def _stage_ends(stages: tuple[Stage, ...], iterations: int) -> list[tuple[str, i
             ends.append((stage.name, start, end))
         start = max(start, end)
     return ends
+
+
+def _rounds(stages: list[tuple[str, int, int]], stage: str, count: int) -> list[int]:
+    """The iterations before which the unlabeled cases are labeled: ``count`` of them, evenly from the stage's start."""
+    return [start + (end - start) * k // count for name, start, end in stages if name == stage for k in range(count)]
 
 
 def _is_finite(module: torch.nn.Module) -> bool:

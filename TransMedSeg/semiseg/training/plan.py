@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,9 @@ import torch
 GOALS = ("quick", "normal", "best")
 
 _MINUTES_CPU = {"quick": 1.5, "normal": 12.0, "best": 60.0}
+_MOST_VOXELS_CPU = 350_000
+_MOST_PIXELS_CPU = 40_000
+"""Of a slice. Four of them with a U-Net of width 8 cost about as much as two patches of 48 x 64 x 64 with the V-Net that a CPU is given."""
 _ITERATIONS_GPU = {"quick": 3000, "normal": 17000, "best": 40000}
 
 
@@ -47,12 +51,13 @@ def make_plan(
         device: Where training runs.
         shape: Median shape of the labeled cases along (slice, row, column).
         spacing_mm: Median spacing along the same axes.
-        spatial_dims: 2 plans slices on the cases' own grid, with the published 12 + 12 samples a step on a GPU.
+        spatial_dims: 2 plans slices: on a GPU on the cases' own grid with the published 12 + 12 samples a step; on a CPU with pixels so coarse that
+            a slice has at most about 40,000 and a step takes about as long as one in 3-D. Distances between slices stay as they are.
     """
     if goal not in GOALS:
         raise ValueError(f"goal must be one of {GOALS}; got {goal!r}")
     if spatial_dims == 2:
-        return _plan_slices(goal, device, shape)
+        return _plan_slices(goal, device, shape, spacing_mm)
     if device.type == "cuda":
         patch = _patch(shape, (80, 112, 112))
         return Plan(
@@ -61,34 +66,53 @@ def make_plan(
             {"iterations": _ITERATIONS_GPU[goal], "patch_size": patch, "batch_labeled": 4, "batch_unlabeled": 4},
             f"GPU: own grid, patch {_text(patch)}, {_ITERATIONS_GPU[goal]} iterations.",
         )
-    grid, size = list(spacing_mm), list(shape)
-    while size[0] * size[1] * size[2] > 350_000:
-        # Coarsen the finest axes first: voxels become more even, and no axis gets thinner than it must.
-        finest = min(grid)
-        for axis in range(3):
-            if grid[axis] <= finest * 1.3:
-                grid[axis] *= 1.25
-        size = [max(1, round(n * mm / new)) for n, mm, new in zip(shape, spacing_mm, grid)]
-    grid = [_even_factor(new, mm) for new, mm in zip(grid, spacing_mm)]
-    size = [max(1, round(n * mm / new)) for n, mm, new in zip(shape, spacing_mm, grid)]
-    patch = _patch(tuple(size), (48, 64, 64))
+    grid, size = _coarsened(shape, spacing_mm, (0, 1, 2), _MOST_VOXELS_CPU)
+    patch = _patch(size, (48, 64, 64))
     minutes = _MINUTES_CPU[goal]
-    spacing = None if all(abs(new - mm) < 1e-6 for new, mm in zip(grid, spacing_mm)) else tuple(grid)
     return Plan(
-        spacing,
+        _unless_own(grid, spacing_mm),
         {"width": 8, "coarse_stem": True},
         {"minutes": minutes, "patch_size": patch},
         f"CPU: grid {_text(tuple(round(mm, 3) for mm in grid))} mm, patch {_text(patch)}, {minutes:g} minutes of training.",
     )
 
 
-def _plan_slices(goal: str, device: torch.device, shape: tuple[int, int, int]) -> Plan:
-    is_gpu = device.type == "cuda"
-    _, rows, columns = _patch(shape, (16, 256, 256))
-    patch, batch = (1, rows, columns), 12 if is_gpu else 4
-    length = {"iterations": 2 * _ITERATIONS_GPU[goal]} if is_gpu else {"minutes": _MINUTES_CPU[goal]}
-    training = {**length, "patch_size": patch, "batch_labeled": batch, "batch_unlabeled": batch}
-    return Plan(None, {"width": 16 if is_gpu else 8}, training, f"Slices: own grid, patch {rows} × {columns}, {batch} + {batch} samples a step.")
+def _plan_slices(goal: str, device: torch.device, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Plan:
+    if device.type == "cuda":
+        patch = (1, *_patch(shape, (16, 256, 256))[1:])
+        training = {"iterations": 2 * _ITERATIONS_GPU[goal], "patch_size": patch, "batch_labeled": 12, "batch_unlabeled": 12}
+        return Plan(None, {"width": 16}, training, f"GPU: slices on their own grid, patch {_text(patch[1:])}, 12 + 12 samples a step.")
+    grid, size = _coarsened(shape, spacing_mm, (1, 2), _MOST_PIXELS_CPU)
+    patch, minutes = (1, *_patch(size, (16, 256, 256))[1:]), _MINUTES_CPU[goal]
+    training = {"minutes": minutes, "patch_size": patch, "batch_labeled": 4, "batch_unlabeled": 4}
+    pixel = _text(tuple(round(mm, 3) for mm in grid[1:]))
+    reason = f"CPU: slices with pixels of {pixel} mm, patch {_text(patch[1:])}, 4 + 4 samples a step, {minutes:g} minutes of training."
+    return Plan(_unless_own(grid, spacing_mm), {"width": 8}, training, reason)
+
+
+def _coarsened(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], axes: tuple[int, ...], most: int
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Spacing and shape of a grid that is coarser along some axes, until these have at most about ``most`` voxels together."""
+    grid, size = list(spacing_mm), list(shape)
+    while math.prod(size[axis] for axis in axes) > most:
+        # Coarsen the finest axes first: voxels become more even, and no axis gets thinner than it must.
+        finest = min(grid[axis] for axis in axes)
+        for axis in axes:
+            if grid[axis] <= finest * 1.3:
+                grid[axis] *= 1.25
+        size = _size_on(grid, shape, spacing_mm)
+    grid = [_even_factor(new, mm) for new, mm in zip(grid, spacing_mm)]
+    return tuple(grid), tuple(_size_on(grid, shape, spacing_mm))
+
+
+def _size_on(grid: list[float], shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> list[int]:
+    return [max(1, round(n * mm / new)) for n, mm, new in zip(shape, spacing_mm, grid)]
+
+
+def _unless_own(grid: tuple[float, ...], spacing_mm: tuple[float, float, float]) -> tuple[float, ...] | None:
+    """None for the cases' own grid, which is not resampled."""
+    return None if all(abs(new - mm) < 1e-6 for new, mm in zip(grid, spacing_mm)) else grid
 
 
 def _even_factor(new: float, old: float) -> float:

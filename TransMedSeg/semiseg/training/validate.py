@@ -10,9 +10,9 @@ import torch
 
 from ..data.cache import PreparedSet
 from ..inference.postprocess import keep_largest_component
-from ..inference.sliding_window import sliding_window, window_probabilities
 from ..methods.base import AbstractMethod
 from .preview import write_preview
+from .whole_case import whole_case_maps
 
 
 class Validation:
@@ -34,7 +34,7 @@ class Validation:
     ) -> None:
         self._prepared, self._report, self._preview_dir = prepared, report, preview_dir
         self._indices = prepared.indices("validation")
-        self._window = patch_size[1:] if patch_size[0] == 1 else patch_size
+        self._patch_size = patch_size
         self.best: tuple[float, int] = (-1.0, 0)
 
     @property
@@ -63,15 +63,7 @@ class Validation:
             self._show(*worst, iteration)
 
     def _labels(self, network: torch.nn.Module, index: int) -> np.ndarray:
-        device = next(network.parameters()).device
-        image = torch.from_numpy(np.array(self._prepared.arrays(index)[0], dtype=np.float32))[None, None].to(device)
-        stride = [max(1, side // 2) for side in self._window]
-
-        def probabilities(windows: torch.Tensor) -> torch.Tensor:
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-                return window_probabilities(network(windows).logits.float())
-
-        maps = sliding_window(probabilities, image, self._window, stride, blend="gaussian")
+        maps = whole_case_maps(network, self._prepared.arrays(index)[0], self._patch_size)
         if len(maps) > 1:
             return maps.argmax(0).cpu().numpy()
         # What a model of one structure does when it is used; else the curve would show pieces that nobody gets to see.
