@@ -28,7 +28,7 @@ class CorrectPanel:
         self.ui.correctNoticePlace.layout().addWidget(self.notice)
         self.promptRow = PromptPanel(desk, self.notice, self.undo)
         self._texts = {
-            "locked": _("🔒 AI will not change this segment."),
+            "locked": _("AI will not change this segment."),
             "approve": _("A person has looked at this case and says it is right; opens the next one (Ctrl+→)"),
             "nothing": _("There is nothing to approve: segment this case first"),
             "labeled": _("Put this approved case on the list of labeled volumes of TransMedSegTrain"),
