@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -74,13 +76,58 @@ def test_a_better_goal_takes_longer(device, dims):
     assert lengths == sorted(lengths) and len(set(lengths)) == 3
 
 
-@pytest.mark.parametrize("device", (CPU, GPU), ids=str)
-def test_slices_are_planned_for_networks_of_planes(device):
+HEART = (10, 256, 216), (10.0, 1.5, 1.5)
+"""A typical frame of ACDC as SSL4MIS distributes it."""
+
+
+@pytest.mark.parametrize(("device", "patch"), ((CPU, (1, 208, 176)), (GPU, (1, 256, 224))), ids=str)
+def test_slices_are_planned_for_networks_of_planes(device, patch):
     plan = make_plan("normal", device, (12, 250, 210), (8.0, 1.4, 1.4), spatial_dims=2)
     options = TrainOptions(**plan.training)
-    assert plan.spacing_mm is None and options.patch_size == (1, 256, 224)
+    assert plan.spacing_mm == (pytest.approx((8.0, 1.75, 1.75)) if device == CPU else None) and options.patch_size == patch
     network = build_network("unet2d", 1, 2, {**plan.network_options, "width": 2})
     assert all(side % network.downscale == 0 for side in options.patch_size[1:])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.tuples(sides, sides, sides), st.tuples(spacings, spacings, spacings))
+def test_slices_on_a_cpu_are_coarsened_within_their_plane_alone(shape, spacing_mm):
+    plan = make_plan("quick", CPU, shape, spacing_mm, spatial_dims=2)
+    _, rows, columns = planned_size(plan, shape, spacing_mm)
+    assert rows * columns <= 40_000 * 1.35, "rounding to an exact half or third may leave some more"
+    _, patch_rows, patch_columns = plan.training["patch_size"]
+    assert patch_rows * patch_columns <= 256 * 256 and patch_rows < rows + 16 and patch_columns < columns + 16
+    if plan.spacing_mm is None:
+        assert shape[1] * shape[2] <= 40_000 * 1.35
+    else:
+        assert plan.spacing_mm[0] == spacing_mm[0] and all(new >= mm * 0.999 for new, mm in zip(plan.spacing_mm, spacing_mm))
+
+
+def test_a_small_slice_keeps_its_grid_and_a_large_one_is_seen_whole():
+    assert make_plan("normal", CPU, (30, 192, 192), (10.0, 1.5, 1.5), 2).spacing_mm is None
+    plan = make_plan("normal", CPU, (120, 512, 512), (3.0, 0.7, 0.7), 2)
+    assert plan.spacing_mm == pytest.approx((3.0, 2.1, 2.1)) and plan.training["patch_size"] == (1, 176, 176)
+    assert "2.1 × 2.1 mm" in plan.reason and "12 minutes" in plan.reason
+
+
+def step_s(name, plan) -> float:
+    """Processor time of one forward and backward pass on the labeled samples; the shorter of two, after a first one."""
+    batch, patch = TrainOptions(**plan.training).batch_labeled, plan.training["patch_size"]
+    layout = torch.channels_last if patch[0] == 1 else torch.channels_last_3d  # as in the loop
+    network = build_network(name, 1, 2, {**plan.network_options, "norm": "instance"}).to(memory_format=layout)
+    image = torch.randn(batch, 1, *(patch[1:] if patch[0] == 1 else patch)).to(memory_format=layout)
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        network(image).logits.square().mean().backward()
+        times.append(time.process_time() - start)
+    return min(times[1:])
+
+
+def test_a_step_on_slices_costs_a_cpu_about_as_much_as_one_in_space():
+    in_space = step_s("vnet", make_plan("quick", CPU, *LEFT_ATRIUM))
+    on_slices = step_s("unet2d", make_plan("quick", CPU, *HEART, 2))
+    assert 0.5 < on_slices / in_space < 1.7, "on the slices' own grid it would be 1.9"
 
 
 def test_the_reason_tells_the_user_the_numbers():
