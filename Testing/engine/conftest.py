@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +22,20 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def this_process_stays_as_it_is():
+    """A run on a CPU changes its process for good: no denormal numbers, memory that stays. Here all tests share one process, and Hypothesis needs denormals."""
+    import semiseg.training.cpu as module
+
+    def no_library(_: None) -> None:
+        raise OSError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "torch", SimpleNamespace(set_flush_denormal=lambda _: True))
+        patch.setattr(module, "ctypes", SimpleNamespace(CDLL=no_library))
+        yield
 
 
 @pytest.fixture(autouse=True)

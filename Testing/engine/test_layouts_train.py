@@ -157,6 +157,7 @@ def acdc_run(tmp_path_factory):
     for setting in (
         "network_options.width=8", "network_options.depth=3", "network_options.dropout=0", "training.patch_size=[1,32,32]",
         "training.iterations=120", "training.learning_rate=0.01", "training.warmup_iterations=5", "training.batch_labeled=4", "threads=1",
+        "augment.elastic=0",  # in 120 steps on 28 x 32 pixels, bends are more than can be learned
     ):  # fmt: skip
         words += ["--set", setting]
     with pytest.MonkeyPatch.context() as patch:
