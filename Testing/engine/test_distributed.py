@@ -17,6 +17,7 @@ from semiseg.distributed import World, any_rank, average_gradients, choose_devic
 from semiseg.errors import InputError
 from semiseg.inference.model_file import read_model
 from semiseg.protocol import EVENTS_FILE, MODEL_FILE, ExitCode, Job, read_events, write_job
+from semiseg.training.case_labels import CaseLabels
 from semiseg.training.loop import Fit
 from semiseg.worker import run_folder
 
@@ -25,6 +26,8 @@ PATCH = (8, 8, 8)  # so few voxels that TSA's statistics take all of them, on on
 METHODS = {
     "supervised": {},
     "mean_teacher": {"weight": 10.0},
+    "bcp": {"pretrain_share": 0.34, "mixing": 0.0, "rounds": 2},
+    "graphcl": {"clustering_weight": 0.0, "pretrain_share": 0.34, "mixing": 1.0, "labels_from": "patches"},
     "transmedseg": {"clustering_weight": 0.0, "warmup": 0.0, "alpha": 1.0, "pretrain_share": 0.34, "pretrain_mixing": 1.0, "mixing": 1.0},
 }
 """Nothing with dropout: a rank draws its own (the clustering head has some)."""
@@ -39,7 +42,9 @@ def train(name: str, world: World) -> tuple[dict[str, torch.Tensor], list]:
         iterations=6, log_every=3, optimizer="sgd", learning_rate=0.05, schedule="constant", gradient_clip=1.0, patch_size=PATCH
     )
     told = []
-    Fit(method, batches, options, CPU, world, lambda kind, **values: told.append(kind)).run()
+    report = lambda kind, **values: told.append(kind)  # noqa: E731
+    labels = CaseLabels(MemoryCases(), batches.store, batches.unlabeled, PATCH, None, report, world)
+    Fit(method, batches, options, CPU, world, report, case_labels=labels).run()
     return {key: value.clone() for key, value in method.state_dict().items()}, told
 
 
