@@ -273,3 +273,12 @@ def test_the_protocol_document_lists_every_event_and_verb():
 
     text = (REPOSITORY / "docs" / "protocol.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.M)) >= set(EVENT_KINDS)
+
+
+def test_the_messages_document_explains_every_code_and_no_other():
+    """One by one, not as a range: a person searches for the code that a message shows."""
+    sources = [*FILES, *(REPOSITORY / "TransMedSeg" / "TransMedSegLib").glob("*.py")]
+    raised = {code for path in sources for code in re.findall(r'"(E\d{3})"', path.read_text(encoding="utf-8"))}
+    text = (REPOSITORY / "docs" / "messages.md").read_text(encoding="utf-8")
+    explained = [code for cell in re.findall(r"^\| (E\d.*?) \|", text, re.M) for code in re.split(r",\s*", cell)]
+    assert len(raised) > 70 and set(explained) == raised and len(explained) == len(raised)

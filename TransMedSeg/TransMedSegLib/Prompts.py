@@ -191,7 +191,7 @@ class Prompts(VTKObservationMixin):
         return True
 
     def _addSegment(self, node, likeId):
-        """A segment for the left atrium (E602), or beside a protected one and named like it."""
+        """A segment for the left atrium, or beside a protected one and named like it."""
         segmentation = node.GetSegmentation()
         newId = SegmentResult.addLeftAtrium(node)
         if likeId is not None:
