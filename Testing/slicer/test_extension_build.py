@@ -95,6 +95,29 @@ def test_pictures_named_by_url_are_in_the_repository(name):
         assert (REPOSITORY / path).read_bytes()[:4] == b"\x89PNG"
 
 
+def addresses(folder):
+    """Where the URLs of the extension's files begin; the address of the schema is not ours."""
+    texts = [(folder / name).read_text(encoding="utf-8") for name in ADDRESSED]
+    return set(re.findall(r"(https://\S+?)/SlicerTransMedSeg\b", "\n".join(texts)))
+
+
+ADDRESSED = ("CMakeLists.txt", "TransMedSeg.s4ext", "TransMedSeg.json")
+
+
+def test_every_url_begins_with_the_same_address():
+    assert len(addresses(REPOSITORY)) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the command of docs/release.md is written for GNU sed")
+def test_the_command_of_the_release_page_fills_the_address_in_everywhere(tmp_path):
+    (command,) = re.findall(r"^OWNER=\S+; sed .*$", (REPOSITORY / "docs" / "release.md").read_text(encoding="utf-8"), flags=re.M)
+    for name in ADDRESSED:
+        text = (REPOSITORY / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text.replace(addresses(REPOSITORY).copy().pop(), "https://owner.invalid"), encoding="utf-8")
+    subprocess.run(["bash", "-c", command.replace("https://github.com/your-name", "https://github.com/somebody")], cwd=tmp_path, check=True)
+    assert addresses(tmp_path) == {"https://github.com/somebody"}
+
+
 def test_everything_on_disk_is_installed(installed):
     found = files_below(installed / "i" / INSTALLED, ".py", ".ui", ".png", ".json", ".txt")
     wanted = set()
