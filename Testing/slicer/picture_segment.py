@@ -87,14 +87,13 @@ def _middle(case):
 
 
 def _shoot_panel(sheet, panel):
-    """The panel as it opens with the results of all cases, in both themes, and beside the views as in the application."""
+    """The panel as it opens with the results of all cases: in the dark theme, and beside the views as in the application."""
     from bed import render
 
     case = panel.desk.current
     _open_only(panel, *SECTIONS[:2])
-    for theme, ending in (("light", ""), ("dark", "-dark")):
-        with render.theme(theme):
-            sheet.write(f"segment-panel{ending}", _grab(panel))
+    with render.theme("dark"):
+        sheet.write("segment-panel-dark", _grab(panel))
     middle = _middle(case)
     render.show_in_3d(case.segmentation)
     model = titled(render.three_d_view(size=LARGE_VIEW, azimuth=30), "3D")

@@ -54,7 +54,6 @@ def _shoot_finished(sheet, name, run_dir, work):
         panel.follow()
         panel.open_only(*RUN, "resultCollapsibleButton")
         panel.shoot(sheet, name)
-        panel.shoot(sheet, f"{name}-dark", "dark")
         panel.shoot_curves(sheet)
 
 

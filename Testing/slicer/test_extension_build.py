@@ -95,6 +95,21 @@ def test_pictures_named_by_url_are_in_the_repository(name):
         assert (REPOSITORY / path).read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md")))])
+def test_links_and_pictures_of_the_pages_lead_somewhere(page):
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
+    for target in targets:
+        if not target.startswith(("https://", "#")):
+            assert (REPOSITORY / page).parent.joinpath(target.split("#")[0]).exists(), target
+
+
+def test_every_picture_is_shown_in_the_tutorial_or_the_readme():
+    pages = [(REPOSITORY / page).read_text(encoding="utf-8") for page in ("README.md", "docs/tutorial.md")]
+    pictures = {path.name for path in (REPOSITORY / "Resources" / "Screenshots").iterdir()}
+    assert pictures == set(re.findall(r"Screenshots/([\w-]+\.png)", "\n".join(pages)))
+
+
 def addresses(folder):
     """Where the URLs of the extension's files begin; the address of the schema is not ours."""
     texts = [(folder / name).read_text(encoding="utf-8") for name in ADDRESSED]
