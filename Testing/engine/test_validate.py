@@ -10,6 +10,7 @@ import builders
 import numpy as np
 import pytest
 import torch
+from training_cases import make_method
 from tiny_model import OPTIONS, thresholding_weights
 
 from semiseg.data.files import read_labels, read_volume
@@ -44,7 +45,7 @@ class Cases:
 def method_of(thresholds=(0.5,)):
     network = build_network("vnet", 1, len(thresholds) + 1, OPTIONS)
     network.load_state_dict(thresholding_weights(thresholds))
-    return SimpleNamespace(deployed=network.train())
+    return SimpleNamespace(deployed=network.train(), student_network=None)
 
 
 def test_the_mean_dice_over_cases_is_reported(events, tmp_path):
@@ -116,7 +117,7 @@ def test_slices_are_validated_with_a_network_of_planes(events):
     """With a window as large as a slice: every slice by itself, then the largest piece of the volume."""
     cases = Cases()
     network = build_network("unet2d", 1, 2, OPTIONS)
-    Validation(cases, (1, 20, 24), events)(SimpleNamespace(deployed=network), 1)
+    Validation(cases, (1, 20, 24), events)(SimpleNamespace(deployed=network, student_network=None), 1)
     scores = []
     for index in range(2):
         image, truth = cases.arrays(index)
@@ -151,3 +152,23 @@ def test_the_validation_leaves_training_as_it_was(events):
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[key], value) for key, value in method.deployed.state_dict().items())
     assert all(parameter.grad is None for parameter in method.deployed.parameters())
+
+
+def test_a_student_that_is_not_deployed_has_a_curve_of_its_own(events):
+    """A teacher that stops following its student is seen in the two curves."""
+    method = method_of((0.5,))
+    method.student_network = method_of((1e6,)).deployed  # finds nothing
+    validation = Validation(Cases(), (8, 16, 16), events)
+    validation(method, 7)
+    found = {score["name"]: score["value"] for score in events.of("scalar")}
+    assert set(found) == {"validation_dice", "validation_dice_student"}
+    assert found["validation_dice_student"] == 0 < found["validation_dice"]
+    assert validation.best == (found["validation_dice"], 7), "what is kept is what is deployed"
+    assert method.student_network.training
+
+
+def test_methods_show_the_student_beside_the_average():
+    for name in ("supervised", "mean_teacher", "ua_mt", "bcp", "graphcl", "transmedseg"):
+        method = make_method(name)
+        assert method.student_network is not None and method.student_network is not method.deployed
+    assert make_method("bcp", "faithful").student_network is None, "the authors deploy the student"

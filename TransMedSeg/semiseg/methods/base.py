@@ -111,6 +111,11 @@ class AbstractMethod(nn.Module, abc.ABC):
         """The network that is validated and written to the model file."""
 
     @property
+    def student_network(self) -> nn.Module | None:
+        """The one network that gradients move, validated beside ``deployed``; None where that is it, or where there are several."""
+        return None
+
+    @property
     def deployed_network(self) -> tuple[str, dict[str, Any]] | None:
         """Name and options that build ``deployed`` again; None: the task's network with the task's options."""
         return None

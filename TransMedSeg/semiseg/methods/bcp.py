@@ -59,5 +59,9 @@ class BCP(AbstractMethod):
         return {**self.core.diagnostics(), **(self.tsa.diagnostics() if self.tsa is not None else {})}
 
     @property
+    def student_network(self) -> nn.Module | None:
+        return None if self.deployed is self.core.student else self.core.student
+
+    @property
     def deployed(self) -> nn.Module:
         return self.core.deployed

@@ -124,5 +124,9 @@ class GraphCL(AbstractMethod):
         }
 
     @property
+    def student_network(self) -> nn.Module | None:
+        return None if self.deployed is self.core.student else self.core.student
+
+    @property
     def deployed(self) -> nn.Module:
         return self.core.deployed

@@ -106,5 +106,9 @@ class MeanTeacher(AbstractMethod):
         return self.tsa.diagnostics() if self.tsa is not None else {}
 
     @property
+    def student_network(self) -> nn.Module | None:
+        return None if self.deployed is self.student else self.student
+
+    @property
     def deployed(self) -> nn.Module:
         return self.teacher.network if self.options.deploy == "teacher" else self.student

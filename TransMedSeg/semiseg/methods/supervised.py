@@ -49,5 +49,9 @@ class Supervised(AbstractMethod):
             self.average.update(self.student, progress.iteration)
 
     @property
+    def student_network(self) -> nn.Module | None:
+        return None if self.deployed is self.student else self.student
+
+    @property
     def deployed(self) -> nn.Module:
         return self.student if self.average is None else self.average.network

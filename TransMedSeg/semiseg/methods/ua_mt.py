@@ -99,5 +99,9 @@ class UAMeanTeacher(AbstractMethod):
         return {"certain_share": float(self.certain_share)}
 
     @property
+    def student_network(self) -> nn.Module | None:
+        return None if self.deployed is self.student else self.student
+
+    @property
     def deployed(self) -> nn.Module:
         return self.teacher.network if self.options.deploy == "teacher" else self.student

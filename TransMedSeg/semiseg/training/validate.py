@@ -42,8 +42,20 @@ class Validation:
         return bool(self._indices)
 
     def __call__(self, method: AbstractMethod, iteration: int) -> None:
-        """Reports ``validation_dice`` (mean over cases and structures) and the worst case's slice."""
-        network = method.deployed
+        """Reports ``validation_dice`` (mean over cases and structures), that of a student that is not deployed, and the worst case's slice."""
+        scores, worst = self._scores(method.deployed)
+        mean = float(np.mean(scores))
+        self._report("scalar", name="validation_dice", value=mean, step=iteration)
+        if method.student_network is not None:
+            of_student = float(np.mean(self._scores(method.student_network)[0]))
+            self._report("scalar", name="validation_dice_student", value=of_student, step=iteration)
+        if mean > self.best[0]:
+            self.best = (mean, iteration)
+        if worst is not None and self._preview_dir is not None:
+            self._show(*worst, iteration)
+
+    def _scores(self, network: torch.nn.Module) -> tuple[list[float], tuple[float, int, np.ndarray] | None]:
+        """Dice of every case; and Dice, place and labels of the worst."""
         was_training = network.training
         network.eval()
         scores: list[float] = []
@@ -55,12 +67,7 @@ class Validation:
             if worst is None or score < worst[0]:
                 worst = (score, index, labels)
         network.train(was_training)
-        mean = float(np.mean(scores))
-        self._report("scalar", name="validation_dice", value=mean, step=iteration)
-        if mean > self.best[0]:
-            self.best = (mean, iteration)
-        if worst is not None and self._preview_dir is not None:
-            self._show(*worst, iteration)
+        return scores, worst
 
     def _labels(self, network: torch.nn.Module, index: int) -> np.ndarray:
         maps = whole_case_maps(network, self._prepared.arrays(index)[0], self._patch_size)
