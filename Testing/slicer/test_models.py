@@ -252,12 +252,10 @@ def test_an_exported_model_comes_in_on_another_computer_by_dropping_it_on_the_pa
     assert second.lines()[:8] == first.lines()[:8]
 
 
-def test_the_archive_of_the_training_module_is_understood(dialog, tmp_path):
-    from TransMedSegLib.TrainResult import exportModel
-
+def test_an_archive_made_from_a_run_folder_holds_its_dice(dialog, tmp_path):
     run = write_model(tmp_path / "run" / "model.pt").parent
     (run / "result.json").write_text(json.dumps({"scores": SCORES}))
-    exportModel(run, tmp_path / "run.zip")
+    ModelList.export(run / "model.pt", tmp_path / "run.zip")
     dialog.add([tmp_path / "run.zip"])
     assert cardOf(dialog.chosen).dice == {"left atrium": (0.8912, 10)}
 

@@ -603,17 +603,24 @@ def test_model_is_handed_to_the_other_module_and_exported(ready, stub, tmp_path)
     import hashlib
     import zipfile
 
+    from segment_builders import write_model
+
     assert not ready.ui.useModelButton.enabled and ready.ui.useModelButton.toolTip == "Finish a training first"
     ready.ui.startButton.click()
     assert until(lambda: ready.follow.process.ending is not None)
     ready.ui.useModelButton.click()
     assert slicer.util.settingsValue("TransMedSeg/Model", "") == str(ready.follow.process.runDir / "model.pt")
     assert ready.notice.message == "The module TransMedSeg now segments with this model."
+    model = write_model(ready.follow.process.runDir / "model.pt")  # the stand-in for the engine leaves none that could be used
+    result = {"scores": {"left atrium": {"dice": {"mean": 0.89, "count": 6}}}}
+    (model.parent / "result.json").write_text(json.dumps(result))
     dialogs.answers["getSaveFileName"] = [(str(tmp_path / "model.zip"), "")]
     ready.ui.exportModelButton.click()
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
-        assert archive.read("model.pt") == b"model"
-        assert archive.read("sha256.txt").decode().split()[0] == hashlib.sha256(b"model").hexdigest()
+        assert archive.read("model.pt") == model.read_bytes()
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        assert archive.read("sha256.txt").decode().split()[0] == digest
+        assert json.loads(archive.read("model-card.json")) == {"scores": result["scores"], "sha256": digest}
 
 
 def test_other_module_segments_with_the_model(ready, stub):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import platform
 import re
-import zipfile
 from pathlib import Path
 
 import qt
@@ -16,6 +14,7 @@ import vtk
 from semiseg import __version__, protocol
 from slicer.i18n import tr as _
 
+from . import ModelList
 from .RunCurves import CHART_ATTRIBUTE, RUN_ATTRIBUTE, findNode
 from .RunState import lastIteration, logTail, readJson
 from .TrainFolds import gainText, leaveOneOutText, meanDice
@@ -120,7 +119,7 @@ class TrainResult:
         name = found[0] if isinstance(found, tuple) else found
         if name:
             with slicer.util.tryWithErrorDisplay(_("The model could not be exported."), waitCursor=True):
-                exportModel(self.runDir, Path(name))
+                ModelList.export(self.runDir / protocol.MODEL_FILE, Path(name))
 
     def copyReport(self, runDir: Path) -> None:
         """Copies what a bug report needs."""
@@ -146,22 +145,6 @@ def resultText(result: dict) -> str:
     if not lines and result:
         lines.append(_("Finished without held-out volumes: only the validation curve tells how good it is."))
     return "\n".join(lines)
-
-
-def exportModel(runDir: Path, target: Path) -> None:
-    """Writes one .zip with the model, its result and its hash; whole or not at all."""
-    model = runDir / protocol.MODEL_FILE
-    digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            archive.write(model, protocol.MODEL_FILE)
-            archive.writestr("sha256.txt", f"{digest}  {protocol.MODEL_FILE}\n")
-            archive.writestr(protocol.RESULT_FILE, json.dumps(readJson(runDir / protocol.RESULT_FILE), indent=2))
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def bugReport(runDir: Path) -> str:
