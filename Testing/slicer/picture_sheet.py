@@ -30,8 +30,6 @@ class Sheet:
             name: Without ending.
             picture: Array [row, column, RGB] of uint8.
         """
-        from PIL import Image
-
         image = _with_few_colors(captioned(picture))
         path = self.folder / f"{name}.png"
         image.save(path, optimize=True)

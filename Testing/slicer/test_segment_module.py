@@ -248,3 +248,22 @@ class _Backwards(dict):
 
     def get(self, text, default=None):
         return f"«{text}"
+
+
+def test_masks_of_the_case_before_are_not_shown_over_another_case(panel):
+    first, second = (panel.add(make_volume(name)) for name in ("P001", "P002"))
+    panel.ui.segmentAllButton.click()
+    assert panel.wait()
+    panel.desk.open(first)
+    truth = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "P001 truth")
+    truth.CreateDefaultDisplayNodes()
+    truth.GetSegmentation().AddEmptySegment("truth", "truth")
+    panel.ui.aSelector.setCurrentNode(first.segmentation)
+    panel.ui.bSelector.setCurrentNode(truth)
+    panel.desk.refresh()
+    assert panel.ui.aSelector.currentNode() is first.segmentation, "the open case keeps what was chosen"
+    panel.desk.open(second)
+    panel.ui.outlineRadioButton.click()
+    assert panel.ui.aSelector.currentNode() is second.segmentation
+    assert panel.ui.bSelector.currentNode() is None
+    assert second.segmentation.GetDisplayNode().GetVisibility() and not first.segmentation.GetDisplayNode().GetVisibility()

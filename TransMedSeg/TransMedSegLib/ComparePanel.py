@@ -28,6 +28,7 @@ class ComparePanel:
         self.notice = Notice()
         self.ui.compareNoticePlace.layout().addWidget(self.notice)
         self.comparison = None
+        self._caseId = ""
         self._tips = {
             "running": _("A comparison is running"),
             "compare": _("Dice, distances and volumes"),
@@ -79,11 +80,22 @@ class ComparePanel:
 
     def refresh(self):
         """Shows what can be done, and the table of the scene."""
+        case = self.desk.current
+        if case is not None and case.id != self._caseId:
+            self._caseId = case.id
+            self._followCase(case)
         hasBoth = all(self.sides())
         isRunning = self.comparison is not None and self.comparison.isRunning
         self.ui.compareButton.enabled = hasBoth and not isRunning
         self.ui.compareButton.toolTip = self._tips["running" if isRunning else "compare" if hasBoth else "missing"]
         self._showTable()
+
+    def _followCase(self, case):
+        """Another case was opened: its views must not show the masks of the case before, so A becomes its own mask."""
+        node = self.ui.aSelector.currentNode()
+        if node is not None and any(other.segmentation is node for other in cases() if other != case):
+            self.ui.bSelector.setCurrentNode(None)
+            self.ui.aSelector.setCurrentNode(case.segmentation)
 
     # Comparing
 
