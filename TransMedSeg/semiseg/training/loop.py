@@ -169,10 +169,9 @@ class Fit:
             self._go_back()
             return
         self._good = self._state()
-        losses = self._losses[-1]
+        for name, value in _means(self._losses).items():
+            self.report("scalar", name=f"loss_{name}" if name != "total" else "loss", value=value, step=self.iteration)
         self._losses.clear()
-        for name, value in losses.items():
-            self.report("scalar", name=f"loss_{name}" if name != "total" else "loss", value=float(value), step=self.iteration)
         self.report("scalar", name="learning_rate", value=self.optimizer.param_groups[0]["lr"], step=self.iteration)
         for name, value in self.method.diagnostics().items():
             self.report("scalar", name=name, value=value, step=self.iteration)
@@ -304,6 +303,12 @@ def _rounds(stages: list[tuple[str, int, int]], stage: str, count: int) -> list[
 def _is_finite(module: torch.nn.Module) -> bool:
     """Whether all weights are numbers. Waits for the device."""
     return bool(torch.stack(torch._foreach_norm(list(module.parameters()))).isfinite().all())
+
+
+def _means(steps: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """Each term's mean over the steps that had it: single steps differ, mixed and unmixed ones a lot."""
+    names = {name: None for losses in steps for name in losses}
+    return {name: float(torch.stack([losses[name] for losses in steps if name in losses]).mean()) for name in names}
 
 
 def _first_bad(steps: list[dict[str, torch.Tensor]]) -> list[str]:
