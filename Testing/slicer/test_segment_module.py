@@ -74,6 +74,20 @@ def test_keys_live_only_while_the_module_is_open(panel):
     assert len(panel.widget._shortcuts) == 5
 
 
+def test_an_editor_of_another_panel_is_left_alone_after_the_end(panel):
+    """The node of Segment Editor is shared by all editors: one whose panel is gone must not follow what is chosen in another."""
+    panel.add(make_volume("P001"))
+    assert panel.segment_this()
+    editor = panel.ui.segmentEditor
+    node, seen = editor.mrmlSegmentEditorNode(), []
+    editor.connect("currentSegmentIDChanged(QString)", seen.append)
+    panel.close()
+    assert editor.mrmlSegmentEditorNode() is None
+    node.SetSelectedSegmentID("another")
+    boot.process_events()
+    assert seen == []
+
+
 def test_the_undo_key_takes_back_one_AI_write(panel):
     case = panel.add(make_volume("P001"))
     assert panel.segment_this()

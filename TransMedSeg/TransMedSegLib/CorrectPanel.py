@@ -68,6 +68,11 @@ class CorrectPanel:
         self.promptRow.prompts.putAway()
         self.ui.segmentEditor.setMRMLSegmentEditorNode(None)
 
+    def discard(self):
+        """The panel goes away: nothing of it may answer when the node, which other editors share, changes later."""
+        self.ui.segmentEditor.blockSignals(True)  # the panel is not shown any more, so it need not follow
+        self.sceneClosed()
+
     def refresh(self):
         """Shows lock, approval and undo of the open case."""
         case = self.desk.current

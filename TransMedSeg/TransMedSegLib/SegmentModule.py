@@ -88,6 +88,7 @@ class SegmentModule:
         self.segment.discard()
         self.segment.models.discard()
         self.cases.discard()
+        self.correct.discard()
         self.compare.discard()
         self.export.discard()
         self.setupPage.cleanup()
