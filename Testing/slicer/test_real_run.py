@@ -65,7 +65,7 @@ TrainFollow.trainOptions = lambda *given: {**short(*given), "device": "cpu", "th
     "preprocessing": {"spacing_mm": [2.5, 2.5, 2.5]}, "network_options": {"width": 4, "depth": 3, "coarse_stem": False}}
 assert panel.ui.startButton.enabled, panel.ui.startButton.toolTip
 panel.ui.startButton.click()
-assert until(lambda: panel.view._progress.get("what") == "train" and panel.view._progress.get("done", 0) > 5, 240), (panel.notice.message, panel.follow.process.ending)
+assert until(lambda: panel.view.progress.what == "train" and panel.view.progress.done > 5, 240), (panel.notice.message, panel.follow.process.ending)
 print(json.dumps({"run": str(panel.follow.process.runDir), "pid": panel.follow.process.pid}), flush=True)
 os.kill(os.getpid(), 9)
 """

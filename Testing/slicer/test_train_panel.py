@@ -23,7 +23,7 @@ GPUS = GPU + "\n1, RTX 3060, 12288, 12000, 550.1, 8.6"
 
 def heard(panel, iteration=50):
     """Waits until the watched run came so far."""
-    assert until(lambda: panel.view._progress.get("done", 0) >= iteration), panel.notice.message
+    assert until(lambda: panel.view.progress.done >= iteration), panel.notice.message
 
 
 def column(panel, table, index):
@@ -484,8 +484,8 @@ def test_leaving_the_module_lets_the_run_go_on(ready, module, stub):
     process = started(ready, stub)
     heard(ready)
     module.widgetRepresentation().exit()
-    done = ready.view._progress["done"]
-    assert until(lambda: ready.view._progress["done"] > done), "the curves stay up to date"
+    done = ready.view.progress.done
+    assert until(lambda: ready.view.progress.done > done), "the curves stay up to date"
     module.widgetRepresentation().enter()
     assert ready.follow.process is process and ready.state == PanelState.Running
 

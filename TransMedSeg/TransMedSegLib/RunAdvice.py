@@ -16,7 +16,8 @@ _RISE = 1.3
 """Loss on unlabeled volumes, recent to earlier, from which they may look different."""
 _WINDOW = 20
 
-_UNLABELED_WORDS = ("unlabeled", "consistency", "pseudo")
+_UNLABELED_WORDS = ("unlabeled", "consistency", "pseudo", "cross", "loss_out")
+"""In the names of losses on unlabeled volumes. `loss_out` is that of the methods that mix volumes: mostly on pseudo-labels."""
 
 
 class RunAdvice:

@@ -13,6 +13,11 @@ from slicer.i18n import tr as _
 RUN_ATTRIBUTE = "TransMedSeg.Run"
 CHART_ATTRIBUTE = "TransMedSeg.Chart"
 STEP_COLUMN = "iteration"
+BASELINE = "baseline_"
+"""What the names of the curves begin with that the run on the labels alone draws."""
+DICE, STUDENT_DICE = "validation_dice", "validation_dice_student"
+_FEW = 50
+"""Up to here every number is marked: three rounds of pseudo-labels would hardly be seen as a line, and the first not at all."""
 
 # Okabe and Ito's colors, told apart by the color blind.
 _COLORS = ((0.0, 0.45, 0.7), (0.84, 0.37, 0.0), (0.0, 0.62, 0.45), (0.8, 0.47, 0.65), (0.34, 0.71, 0.91), (0.9, 0.6, 0.0))
@@ -42,7 +47,7 @@ def charts() -> tuple[Chart, ...]:
 
 def chartOf(scalar: str) -> str:
     """Which chart a scalar of the engine belongs to."""
-    if scalar.startswith("loss"):
+    if scalar.removeprefix(BASELINE).startswith("loss"):
         return "loss"
     for word, key in (
         ("dice", "dice"),
@@ -54,6 +59,40 @@ def chartOf(scalar: str) -> str:
         if word in scalar:
             return key
     return "method"
+
+
+@functools.cache
+def _titles() -> dict[str, str]:
+    """Names of curves in the words of a reader; any other one is called what the engine calls it."""
+    return {
+        "loss": _("total"),
+        "loss_supervised": _("labels"),
+        "loss_in": _("labels (mostly)"),
+        "loss_out": _("pseudo-labels (mostly)"),
+        "loss_tsa": _("TSA"),
+        "loss_cross": _("cross labels"),
+        DICE: _("deployed"),
+        STUDENT_DICE: _("student"),
+        "learning_rate": _("learning rate"),
+        "pseudo_label_share": _("volume (share of the image)"),
+        "pseudo_label_entropy": _("entropy"),
+        "gpu_memory_gb": _("GPU memory"),
+    }
+
+
+def curveTitle(scalar: str, hasStudent: bool = False) -> str:
+    """What the legend says of a scalar.
+
+    Args:
+        scalar: Its name in the events.
+        hasStudent: The deployed network is the teacher: a student is validated beside it.
+    """
+    name = scalar.removeprefix(BASELINE)
+    if name == DICE and hasStudent:
+        title = _("deployed (teacher)")
+    else:
+        title = _titles().get(name) or name.replace("validation_", "").replace("loss_", "").replace("_", " ")
+    return title if name == scalar else _("{curve}, labels alone").format(curve=title)
 
 
 class RunCurves:
@@ -111,6 +150,8 @@ class RunCurves:
         row = rows.get(step)
         if row is None:
             row = rows[step] = len(rows)
+            if row == _FEW:
+                self._hideMarkers(key)
             for index in range(table.GetNumberOfColumns()):
                 table.GetColumn(index).InsertNextValue(float("nan"))
             table.GetColumnByName(STEP_COLUMN).SetValue(row, step)
@@ -126,18 +167,33 @@ class RunCurves:
         self._addSeries(node, self.chartNode(key), name)
 
     def _addSeries(self, tableNode, chartNode, name: str) -> None:
-        title = name.replace("validation_", "").replace("loss_", "").replace("_", " ")
-        series = _ownNode("vtkMRMLPlotSeriesNode", f"{self.run} {title}", self.run, f"{tableNode.GetAttribute(CHART_ATTRIBUTE)}.{name}")
+        title, key = curveTitle(name), tableNode.GetAttribute(CHART_ATTRIBUTE)
+        series = _ownNode("vtkMRMLPlotSeriesNode", f"{self.run} {title}", self.run, f"{key}.{name}")
         series.SetAndObserveTableNodeID(tableNode.GetID())
         series.SetXColumnName(STEP_COLUMN)
         series.SetYColumnName(name)
         series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetMarkerStyle(series.MarkerStyleCircle if len(self._rows[key]) <= _FEW else series.MarkerStyleNone)
+        series.SetMarkerSize(6)
         series.SetLineWidth(2)
         series.SetName(title)
+        if name.endswith(STUDENT_DICE):
+            self._nameTeacher(name.removesuffix("_student"))
         if not chartNode.HasPlotSeriesNodeID(series.GetID()):
             series.SetColor(*_COLORS[chartNode.GetNumberOfPlotSeriesNodes() % len(_COLORS)])
             chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
+
+    def _nameTeacher(self, name: str) -> None:
+        """The Dice of the deployed network is that of a teacher, as a student has one too."""
+        series = findNode("vtkMRMLPlotSeriesNode", self.run, f"dice.{name}")
+        if series is not None:
+            series.SetName(curveTitle(name, hasStudent=True))
+
+    def _hideMarkers(self, key: str) -> None:
+        chartNode = self.chartNode(key)
+        for index in range(chartNode.GetNumberOfPlotSeriesNodes()):
+            series = chartNode.GetNthPlotSeriesNode(index)
+            series.SetMarkerStyle(series.MarkerStyleNone)
 
     def _makeNodes(self, key: str):
         chart = next(one for one in charts() if one.key == key)

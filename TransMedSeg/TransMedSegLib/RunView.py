@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import qt
@@ -13,7 +12,8 @@ from .Messages import withCode
 from .RunAdvice import RunAdvice
 from .RunCurves import RunCurves, charts
 from .RunOverlay import RunOverlay
-from .RunState import durationText, logTail
+from .RunProgress import RunProgress
+from .RunState import logTail
 
 _PLOT_VIEW_TAG = "TransMedSegTrain"
 _PREVIEW_WIDTH = 320
@@ -34,7 +34,7 @@ class RunView:
         self.advice = RunAdvice()
         self.overlay = RunOverlay(ui.overlayButton)
         self._memoryGb: float | None = None
-        self._progress: dict = {}
+        self.progress = RunProgress()
         self._warnings: list[str] = []
         self._later: list[dict] = []  # numbers of curves that are not begun yet
         self._laterTimer = qt.QTimer()
@@ -56,7 +56,8 @@ class RunView:
         """Forgets the numbers of the run, for example because the scene was closed."""
         self.curves = RunCurves(self.runDir.name) if self.runDir is not None else None
         self.advice = RunAdvice()
-        self._memoryGb, self._progress, self._warnings, self._later = None, {}, [], []
+        self.progress = RunProgress()
+        self._memoryGb, self._warnings, self._later = None, [], []
         self.ui.stateLabel.text = ""
         self.ui.detailLabel.text = ""
         self.ui.progressBar.setValue(0)
@@ -99,10 +100,8 @@ class RunView:
                 self.advice.add(name, float(value), int(event.get("step", 0)))
                 if name == "gpu_memory_gb":
                     self._memoryGb = float(value)
-        elif kind == "progress":
-            self._progress = event
-        elif kind == "stage":
-            self._progress = {"what": event.get("name", ""), "done": event.get("iteration", 0), "total": event.get("total", 0)}
+        elif kind in ("progress", "stage"):
+            self.progress.hear(event)
         elif kind == "preview":
             self._showPreview(event)
         elif kind == "warning":
@@ -120,27 +119,11 @@ class RunView:
         self.ui.stateLabel.text = "\n".join(part for part in (sentence, *self._warnings[-2:]) if part)
 
     def _showProgress(self) -> None:
-        progress = self._progress
-        if not progress:
-            return
-        done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
-        self.ui.progressBar.setMaximum(max(total, 1))
-        self.ui.progressBar.setValue(min(done, max(total, 1)))
-        self.ui.detailLabel.text = self.detailText()
-
-    def detailText(self) -> str:
-        """Iteration, rate, time left and memory in one line."""
-        progress = self._progress
-        done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
-        texts = _detailTexts()
-        parts = [texts["train" if progress.get("what") == "train" else "other"].format(what=progress.get("what", ""), done=done, total=total)]
-        if progress.get("rate_per_s"):
-            parts.append(texts["rate"].format(rate=f"{progress['rate_per_s']:.1f}"))
-        if progress.get("eta_s"):
-            parts.append(texts["eta"].format(time=durationText(progress["eta_s"])))
-        if self._memoryGb:
-            parts.append(texts["memory"].format(memory=f"{self._memoryGb:.1f}"))
-        return ", ".join(parts)
+        if self.progress.isKnown:
+            total = max(self.progress.total, 1)
+            self.ui.progressBar.setMaximum(total)
+            self.ui.progressBar.setValue(min(self.progress.done, total))
+            self.ui.detailLabel.text = self.progress.text(self._memoryGb)
 
     def _showPreview(self, event: dict) -> None:
         self.overlay.hear(event)
@@ -179,18 +162,6 @@ class RunView:
             node.SetName(_PLOT_VIEW_TAG)
             node = scene.AddNode(node)
         return node
-
-
-@functools.cache
-def _detailTexts() -> dict[str, str]:
-    """Asked for once: a translation looks at the call stack, which takes milliseconds, and these come five times a second."""
-    return {
-        "train": _("iteration {done} of {total}"),
-        "other": _("{what} {done} of {total}"),
-        "rate": _("{rate} per s"),
-        "eta": _("{time} left"),
-        "memory": _("GPU memory {memory} GB"),
-    }
 
 
 def _number(value: object) -> str:

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from .Computer import knownDevice, knownGpus
 from .EngineProcess import EngineProcess
+from .RunProgress import phaseText
 from .RunState import Ending, State, durationText
 from .TrainJob import fingerprint, trainOptions
 from .TrainParameters import Goal, ScoreOn
@@ -60,8 +61,8 @@ class TrainMeasure:
 
     def _onEvents(self, events: list[dict]) -> None:
         for event in events:
-            if event["kind"] == "progress" and event.get("what") == "prepare":
-                self._say(_("Measuring: {done} of {total} volumes prepared").format(done=event.get("done", 0), total=event.get("total", 0)))
+            if event["kind"] == "progress":
+                self._say(_("Measuring. {phase}").format(phase=phaseText(event)))
 
     def _onEnded(self, ending: Ending, mark: str) -> None:
         if ending.state == State.Finished:

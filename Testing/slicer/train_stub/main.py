@@ -74,11 +74,22 @@ def steps(behavior, report, iterations, stop=lambda: False):
         report("scalar", name="learning_rate", value=0.01, step=step)
         if step % 50 == 0:
             report("scalar", name="validation_dice", value=1 - 10.0 / (step + 10), step=step)
+            report("scalar", name="validation_dice_student", value=1 - 12.0 / (step + 12), step=step)
+        if step == behavior.get("label_at"):
+            label_cases(report, step)
         report("progress", what="train", done=step, total=iterations, rate_per_s=20.0, eta_s=(iterations - step) / 20)
         time.sleep(behavior.get("pause_s", 0.0))
         if stop():
             return step
     return iterations
+
+
+def label_cases(report, step):
+    """One round of labels for whole unlabeled cases, as `training/case_labels.py` tells of it."""
+    for done in (1, 2):
+        report("progress", what="labeling cases", done=done, total=2, rate_per_s=0.5, eta_s=2.0 * (2 - done))
+    report("scalar", name="pseudo_label_share", value=0.02, step=step)
+    report("scalar", name="pseudo_label_entropy", value=0.1, step=step)
 
 
 def forever(behavior, job, report):
