@@ -17,7 +17,7 @@ from segment_builders import REPOSITORY, Panel
 from semiseg.protocol import process_exists
 from train_bed import engine_python
 
-from TransMedSegLib import CaseTable, Compare, CompareTable, ModelList, SegmentRun
+from TransMedSegLib import CaseTable, Compare, CompareTable, ModelList, RegionBox
 from TransMedSegLib.Terminology import tagOf
 from TransMedSegLib.VolumeExchange import maskOf
 
@@ -124,14 +124,14 @@ def test_cancel_ends_the_real_engine_and_the_case_can_be_segmented_again(panel, 
 
 
 def test_E509_the_real_engine_goes_on_after_a_case_that_fails(panel, trained, monkeypatch):
-    write = SegmentRun.writeVolume
+    write = RegionBox.writeVolume
 
     def cut_off(volume, path):
         write(volume, path)
         if path.name == "c002.nrrd":
             path.write_bytes(path.read_bytes()[:5000])
 
-    monkeypatch.setattr(SegmentRun, "writeVolume", cut_off)
+    monkeypatch.setattr(RegionBox, "writeVolume", cut_off)
     for _ in range(3):
         panel.module.cases.add([image_of(trained)])
     cases = panel.desk.cases()
