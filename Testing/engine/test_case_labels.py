@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +70,28 @@ def test_rounds_come_at_their_steps_and_leave_nothing(cases, tmp_path):
     done = [(values["done"], values["total"]) for kind, values in told if kind == "progress" and values["what"] == "labeling cases"]
     assert done == [(1, 2), (2, 2)] * 2
     assert not (tmp_path / FOLDER).exists()
+
+
+def test_rounds_are_told_as_time_left_but_not_as_slow_steps(cases, tmp_path, monkeypatch):
+    """A clock that only this test moves: a step takes 1 s, a round 100 s."""
+    now, told = [0.0], []
+    monkeypatch.setattr("semiseg.training.loop.time", SimpleNamespace(perf_counter=lambda: now[0], monotonic=time.monotonic))
+    fit = start(cases, tmp_path, told=told)
+    batch, label_cases = fit.batches.batch, CaseLabels.__call__
+
+    def takes(seconds, call):
+        def later(*values):
+            now[0] += seconds
+            return call(*values)
+
+        return later
+
+    monkeypatch.setattr(fit.batches, "batch", takes(1, batch))
+    monkeypatch.setattr(CaseLabels, "__call__", takes(100, label_cases))
+    outcome = fit.run()
+    steps = [(values["done"], values["rate_per_s"], values["eta_s"]) for kind, values in told if kind == "progress" and values["what"] == "train"]
+    assert steps == [(2, 1.0, 6.0), (4, 1.0, 4.0), (6, 1.0, 102.0), (8, 1.0, 0.0)]
+    assert outcome.seconds == 208
 
 
 @pytest.mark.parametrize("stop_at", (3, 4, 5, 6, 7))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Outcome:
     Attributes:
         iteration: Steps taken.
         is_complete: False when it was asked to stop before its end.
-        seconds: Spent in steps since iteration 0, validation and saving apart.
+        seconds: Spent in steps and in labeling cases since iteration 0, validation and saving apart.
         peak_memory_gb: Of the GPU; 0 on a CPU.
     """
 
@@ -113,7 +114,7 @@ class Fit:
             self._enter_stage(progress)
             with clock:
                 try:
-                    if self.iteration in self.labeling_rounds and not self.case_labels(self.method, self.iteration, self.should_stop):
+                    if self.iteration in self.labeling_rounds and not self._label_cases():
                         continue
                     self._step(self.batches.batch(self.iteration), progress)
                 except RuntimeError as error:
@@ -136,6 +137,11 @@ class Fit:
         if self.case_labels is not None:
             self.case_labels.forget()
         return Outcome(self.iteration, True, clock.seconds, self._peak_memory_gb())
+
+    def _label_cases(self) -> bool:
+        """One round of labels of whole cases; False when it was asked to stop."""
+        with self.clock.round():
+            return self.case_labels(self.method, self.iteration, self.should_stop)
 
     def save(self) -> None:
         """Writes the resumable state, from rank 0; never one whose weights are no numbers."""
@@ -177,7 +183,8 @@ class Fit:
             self.report("scalar", name=name, value=value, step=self.iteration)
         if self.device.type == "cuda":
             self.report("scalar", name="gpu_memory_gb", value=self._peak_memory_gb(), step=self.iteration)
-        rate, eta_s = clock.rate(self.iteration)
+        rounds_left = sum(start >= self.iteration for start in self.labeling_rounds)
+        rate, eta_s = clock.rate(self.iteration, rounds_left)
         self.report(
             "progress", what="train", done=self.iteration, total=self.options.iterations, rate_per_s=rate, eta_s=eta_s, stage=progress.stage
         )  # fmt: skip
@@ -258,11 +265,12 @@ class Fit:
 
 
 class _Clock:
-    """Time spent in steps, and the rate over the recent ones."""
+    """Time spent in steps and rounds of labeling, and the rate over the recent steps."""
 
     def __init__(self, total: int) -> None:
         self.total, self.seconds = total, 0.0
         self._started, self._mark_s, self._mark_done = 0.0, 0.0, 0
+        self._round_s = 0.0  # what the last round of labeling took
 
     def start_at(self, done: int) -> None:
         """Rates count from here."""
@@ -274,13 +282,22 @@ class _Clock:
     def __exit__(self, *_: object) -> None:
         self.seconds += time.perf_counter() - self._started
 
-    def rate(self, done: int) -> tuple[float, float]:
-        """Steps per second since the last call, and the seconds left at this rate."""
+    @contextmanager
+    def round(self) -> Iterator[None]:
+        """A round of labeling between two steps: it counts as time spent, not as the time of a step."""
+        started = time.perf_counter()
+        yield
+        self._round_s = time.perf_counter() - started
+        self._mark_s += self._round_s
+
+    def rate(self, done: int, rounds_left: int = 0) -> tuple[float, float]:
+        """Steps per second since the last call, and the seconds left at this rate with so many rounds like the last one."""
         now_s = self.seconds + time.perf_counter() - self._started
         steps, spent = done - self._mark_done, now_s - self._mark_s
         self._mark_s, self._mark_done = now_s, done
         per_second = steps / spent if spent > 0 and steps > 0 else 0.0
-        return round(per_second, 4), round((self.total - done) / per_second, 3) if per_second else 0.0
+        left_s = (self.total - done) / per_second + rounds_left * self._round_s if per_second else 0.0
+        return round(per_second, 4), round(left_s, 3)
 
 
 def _stage_ends(stages: tuple[Stage, ...], iterations: int) -> list[tuple[str, int, int]]:
