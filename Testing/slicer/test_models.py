@@ -390,6 +390,31 @@ def test_E307_a_volume_unlike_those_of_the_training_is_asked_about(panel, tmp_pa
     assert panel.wait() and case.status == CaseTable.PREDICTED
 
 
+@pytest.mark.parametrize(
+    ("intensity", "lowest", "text"),
+    [
+        ("zscore", -1024, "'P001' looks like CT (values from -1024); the model is for MRI. [E308]"),
+        ("window", 0, "'P001' looks like MRI (no values below 0); the model is for CT. [E308]"),
+        ("zscore", -4, ""),
+        ("window", -1024, ""),
+        (None, -1024, ""),
+    ],
+)
+def test_E308_a_volume_of_the_other_kind_is_asked_about(panel, tmp_path, intensity, lowest, text):
+    (tmp_path / "job.json").write_text("{}")
+    panel.segment.models.choose(write_model(tmp_path / "model.pt", preprocessing={"spacing_mm": None, "intensity": intensity}))
+    volume = make_volume("P001")
+    slicer.util.arrayFromVolume(volume)[0, 0, 0] = lowest
+    slicer.util.arrayFromVolumeModified(volume)
+    case = panel.add(volume)
+    panel.ui.segmentButton.click()
+    assert said(panel) == text
+    if text:
+        assert list(panel.segment.notice.buttons) == ["Continue", "Choose another model"]
+        panel.segment.notice.buttons["Continue"].click()
+    assert panel.wait() and case.status == CaseTable.PREDICTED
+
+
 def test_E404_names_what_is_needed(panel, dialog, tmp_path):
     dialog.add([write_model(tmp_path / "model.pt", format_version=3, semiseg_version="1.4")])
     assert "model.pt: This model needs TransMedSeg 1.4; you have " in dialog.notice.message

@@ -277,7 +277,7 @@ def _isRunning(pid):
     return bool(state) and not state.startswith("Z")
 
 
-def test_installation_waits_for_another_module(pip, monkeypatch):
+def test_E110_installation_waits_for_another_module(pip, monkeypatch):
     busy = [True, True]
     monkeypatch.setattr(PipInstall, "_otherInstallRuns", lambda: bool(busy and busy.pop()))
     monkeypatch.setattr(PipInstall, "_WAIT_MS", 20)

@@ -14,6 +14,8 @@ from .Messages import message
 from .RegionBox import sizeOf
 from .VolumeExchange import positionRas
 
+_AIR_HU = -500
+"""Values below are air on CT; MRI has none, as it is stored from 0 upward or scaled to a few units around it."""
 _BYTES_PER_VOXEL = 24
 """Memory of the engine for each voxel: float image, two float classes twice, label map. An estimate."""
 
@@ -133,6 +135,23 @@ def _sizeProblem(node, freeBytes):
             },
         )
     return None
+
+
+def modalityProblem(node, isForCt):
+    """A Problem where a volume looks like CT and the model is for MRI, or the other way round; otherwise None.
+
+    Args:
+        node: The volume.
+        isForCt: What the model is for; None where that is not known.
+    """
+    low = node.GetImageData().GetScalarRange()[0]
+    if isForCt is False and low <= _AIR_HU:
+        values = {"found": _("CT (values from {low})").format(low=f"{low:.0f}"), "expected": _("MRI")}
+    elif isForCt and low >= 0:
+        values = {"found": _("MRI (no values below 0)"), "expected": _("CT")}
+    else:
+        return None
+    return Problem("E308", {"name": node.GetName(), **values}, blocks=False)
 
 
 def _spacingProblem(node):

@@ -67,6 +67,13 @@ class ModelCard:
         return (min(values), max(values)) if values and min(values) > 0 else None
 
     @property
+    def isForCt(self):
+        """Whether it reads Hounsfield units, between two fixed values; None where the card does not say."""
+        preprocessing = self.inside.get("preprocessing")
+        intensity = preprocessing.get("intensity") if isinstance(preprocessing, dict) else None
+        return {"window": True, "zscore": False}.get(intensity)
+
+    @property
     def dice(self):
         """{structure: (mean, number of cases)} on held-out volumes; empty where none were measured."""
         found = {}

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from . import ModelList
 from .FileDrop import FileDrop
-from .InputCheck import Problem
+from .InputCheck import Problem, modalityProblem
 from .Messages import message
 from .ModelCard import CARD_FILE, cardOf
 from .ModelDialog import ModelDialog, titleOf
@@ -179,22 +179,27 @@ class ModelPanel:
     def mismatch(self, volumeNode, ignored=()):
         """[Problem] where a volume is far from what the model was trained on."""
         try:
-            trained = cardOf(self.model).spacingMm
+            card = cardOf(self.model)
         except ModelRefused:
             return []
-        spacing = volumeNode.GetSpacing()
-        if "E307" in ignored or trained is None or (trained[0] / _FAR <= min(spacing) and max(spacing) <= trained[1] * _FAR):
-            return []
-        low, high = (f"{value:.2g}" for value in trained)
-        found = "×".join(f"{value:.2g}" for value in spacing)
-        values = {"trained": low if low == high else f"{low}–{high}", "name": volumeNode.GetName(), "found": found}
-        return [Problem("E307", values, blocks=False)]
+        found = [modalityProblem(volumeNode, card.isForCt), _spacingMismatch(volumeNode, card.spacingMm)]
+        return [one for one in found if one is not None and one.code not in ignored]
 
     def discard(self):
         """The panel goes away."""
         if self._dialog is not None:
             self._dialog.discard()
             self._dialog = None
+
+
+def _spacingMismatch(volumeNode, trained):
+    spacing = volumeNode.GetSpacing()
+    if trained is None or (trained[0] / _FAR <= min(spacing) and max(spacing) <= trained[1] * _FAR):
+        return None
+    low, high = (f"{value:.2g}" for value in trained)
+    found = "×".join(f"{value:.2g}" for value in spacing)
+    values = {"trained": low if low == high else f"{low}–{high}", "name": volumeNode.GetName(), "found": found}
+    return Problem("E307", values, blocks=False)
 
 
 def _asToolTip(lines):

@@ -177,11 +177,13 @@ class SegmentPanel:
 
     def _sayProblem(self, case, problem):
         again = lambda: self._ignore(case, problem.code)  # noqa: E731
+        unlike = ((_("Continue"), again), (_("Choose another model"), self.models.manage))
         actions = {
             "E303": ((_("Apply the transform first"), lambda: self._harden(case)), (_("Ignore it for this run"), again)),
             "E306": ((_("Continue"), again),),
             "E310": ((_("Draw a box around the heart"), self.region.draw),),
-            "E307": ((_("Continue"), again), (_("Choose another model"), self.models.manage)),
+            "E307": unlike,
+            "E308": unlike,
         }.get(problem.code, ())
         self.notice.say(problem.text, problem.code, actions)
 
@@ -232,10 +234,16 @@ class SegmentPanel:
                 (_("Draw a box and try again"), self.region.draw),
                 (_("Segment by hand"), self._segmentByHand),
             )
+        elif outcome.code == "E205" and outcome.case is not None:
+            actions = ((_("Run on the CPU"), lambda: self._runOnCpu(outcome.case)),)
         elif outcome.code == "E313":
             path = outcome.files["mask"]
             actions = ((_("Load"), lambda: slicer.util.loadSegmentation(str(path))),)
         self.notice.say(outcome.text, outcome.code, actions)
+
+    def _runOnCpu(self, case):
+        self.desk.parameters.device = "cpu"
+        self.start([case])
 
     def _sayBatch(self):
         outcomes = list(self.run.outcomes.values())
