@@ -11,6 +11,7 @@ from semiseg.protocol import process_exists
 
 from TransMedSegLib import CaseTable, CompareTable, Review
 from TransMedSegLib.LabeledList import trainParameters
+from TransMedSegLib.PanelState import PanelState
 from TransMedSegLib.Terminology import tagOf
 from TransMedSegLib.VolumeExchange import maskOf
 
@@ -53,6 +54,30 @@ def test_the_thin_path_from_volume_to_approval(panel):
     assert case.status == CaseTable.APPROVED
     assert Review.isLocked(segment)
     assert len(CompareTable.rows(CompareTable.find())) == 1
+
+
+def test_the_panel_is_in_one_state_at_a_time(panel, tmp_path, monkeypatch):
+    """All six, as a user meets them; the buttons follow."""
+    panel.add(make_volume("P001"))
+    page, seen = panel.module.setupPage, [panel.module.state]
+    install_stub(tmp_path, act="wait")
+    panel.ui.segmentButton.click()
+    seen.append(panel.module.state)
+    panel.ui.cancelButton.click()
+    seen.append(panel.module.state)
+    assert not panel.ui.segmentButton.enabled and not panel.ui.cancelButton.enabled
+    assert panel.wait() and panel.module.state == PanelState.Ready and panel.ui.segmentButton.enabled
+    install_stub(tmp_path, act="crash")
+    assert panel.segment_this()
+    seen.append(panel.module.state)
+    assert panel.ui.segmentButton.enabled, "a failure does not lock the panel"
+    for name in ("isInstalling", "isReady"):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(page), name, property(lambda self, value=name == "isInstalling": value))
+            panel.module._onSetup()
+            seen.append(panel.module.state)
+            assert not panel.ui.segmentButton.enabled
+    assert [state.name for state in seen] == ["Ready", "Running", "Stopping", "Failed", "Installing", "NotReady"]
 
 
 # Coming and going

@@ -192,6 +192,14 @@ def test_an_ordinary_end_leaves_no_files_and_what_did_not_change_is_not_written_
     assert list(folder.iterdir()) == []
 
 
+def test_what_was_approved_since_the_last_autosave_is_saved_too(folder):
+    one, _mask = edited()
+    one.setStatus(CaseTable.APPROVED)
+    Autosave.Autosave(lambda *_: pytest.fail("autosave failed")).saveAll()
+    crash(folder)
+    assert [each.case for each in Autosave.leftovers()] == ["P001"]
+
+
 # Review
 
 

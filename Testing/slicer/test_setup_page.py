@@ -173,8 +173,38 @@ def test_page_asks_before_it_installs(page, monkeypatch, pip):
     page.start()
     dialogs.answers["confirmOkCancelDisplay"] = [False]
     page.installButton.click()
-    assert dialogs.texts()[0].splitlines()[1] == "h5py>=3.10"
+    assert dialogs.texts()[0].splitlines()[1] == "h5py>=3.10 (16 MB)"
     assert not page.isInstalling and pip.calls() == []
+
+
+def test_packages_are_listed_with_their_sizes():
+    missing = ["torch>=2.4", "h5py>=3.10", "something>=1"]
+    check = EngineSetup.checkPackages(missing, {}, hasGpu=True)
+    assert check.text == "to be installed: torch>=2.4 (up to 6.5 GB), h5py>=3.10 (16 MB), something>=1. Nothing that ships with Slicer is changed."
+    assert "torch>=2.4 (up to 1.5 GB)" in EngineSetup.checkPackages(missing, {}).text
+
+
+def test_E109_installation_goes_on_after_the_restart(page, monkeypatch, pip, tmp_path):
+    restarts, wheels = [], tmp_path / "wheels"
+    monkeypatch.setattr(slicer.util, "restart", lambda: restarts.append(1))
+    monkeypatch.setattr(SetupPage, "missingRequirements", lambda: ["h5py>=3.10"])
+    pip.plan(log="ERROR: [WinError 5] Access is denied: 'x.dll'", code=1)
+    page._startInstall(["h5py>=3.10"], wheels)
+    assert until(lambda: not page.isInstalling)
+    assert page.notice.message == "Some files are in use. Restart Slicer to finish; the module continues by itself. [E109]"
+    dialogs.answers["confirmYesNoDisplay"] = [False, True]
+    page.notice.buttons["Restart"].click()
+    assert restarts == [], "nothing is lost without a word"
+    page.notice.buttons["Restart"].click()
+    assert restarts == [1]
+    pip.plan(log="", code=0)
+    for count in (2, 2):
+        again = SetupPage.SetupPage(lambda: None)
+        again.start()
+        assert until(lambda: not again.isInstalling)
+        again.cleanup()
+        installs = [call for call in pip.calls() if "install" in call]  # the page also asks whether PyTorch starts
+        assert len(installs) == count and str(wheels) in installs[-1], "it goes on once"
 
 
 # Installing

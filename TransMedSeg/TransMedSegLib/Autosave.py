@@ -16,7 +16,7 @@ import qt
 import slicer
 from semiseg.protocol import process_exists, write_text_atomically
 
-from .CaseTable import EDITED, cases
+from .CaseTable import APPROVED, EDITED, cases
 from .VolumeExchange import readSegmentation, writeSegmentation
 
 EVERY_MS = 2 * 60 * 1000
@@ -94,9 +94,9 @@ class Autosave:
         self._timer.stop()
 
     def saveAll(self):
-        """Saves each edited case that has changed since the last time."""
+        """Saves each case that a person has edited or approved and that has changed since the last time."""
         for case in cases():
-            if case.status == EDITED:
+            if case.status in (EDITED, APPROVED):
                 self.save(case)
 
     def save(self, case):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import importlib.metadata
 import json
+import re
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ NEEDED_SLICER = (5, 10)
 NEEDED_MEMORY_GB = 8.0
 INSTALL_DISK_GB = {True: 6.5, False: 1.5}
 """Disk for PyTorch and the other packages, with and without CUDA: the wheels and what they unpack to."""
+
+_UNPACKED_MB = {"numpy": 57, "scipy": 114, "h5py": 16, "simpleitk": 274, "matplotlib": 25}
+"""What packages take when they are unpacked, on Linux; PyTorch depends on the driver, see `INSTALL_DISK_GB`."""
 
 _LOWEST_DRIVER = {11: 450, 12: 525, 13: 580}
 """Lowest NVIDIA driver per CUDA major version on Linux (NVIDIA, CUDA Compatibility); Windows differs by little."""
@@ -84,6 +88,14 @@ def missingRequirements() -> list[str]:
         if not needed.specifier.contains(version, prereleases=True):
             missing.append(text)
     return missing
+
+
+def withSize(requirement: str, hasGpu: bool) -> str:
+    """A requirement with about the disk space it takes, as far as that is known."""
+    name = re.split(r"[^\w\-.]", requirement, maxsplit=1)[0].lower()
+    if name == "torch":
+        return _("{package} (up to {size} GB)").format(package=requirement, size=INSTALL_DISK_GB[hasGpu])
+    return _("{package} ({size} MB)").format(package=requirement, size=_UNPACKED_MB[name]) if name in _UNPACKED_MB else requirement
 
 
 def hasOwnPython() -> bool:
@@ -156,12 +168,13 @@ def checkWriting(isInstalled: bool) -> Check:
     return Check("writing", _("Write permission"), Level.Good, _("yes"))
 
 
-def checkPackages(missing: list[str], probe: dict) -> Check:
+def checkPackages(missing: list[str], probe: dict, hasGpu: bool = False) -> Check:
     """Packages of the engine, and whether PyTorch starts.
 
     Args:
         missing: What `missingRequirements` found.
         probe: The answer to `PROBE`; empty where it was not asked.
+        hasGpu: PyTorch comes with CUDA, which is larger.
     """
     title = _("Packages")
     if hasOwnPython():
@@ -170,7 +183,9 @@ def checkPackages(missing: list[str], probe: dict) -> Check:
             return Check("packages", title, Level.Bad, message("E112", reason=probe["error"]), "E112")
         return Check("packages", title, Level.Good, text)
     if missing:
-        return Check("packages", title, Level.Bad, _("to be installed: {packages}").format(packages=", ".join(missing)))
+        packages = ", ".join(withSize(one, hasGpu) for one in missing)
+        text = _("to be installed: {packages}. Nothing that ships with Slicer is changed.").format(packages=packages)
+        return Check("packages", title, Level.Bad, text)
     if probe.get("error"):
         return Check("packages", title, Level.Bad, message("E112", reason=probe["error"]), "E112")
     return Check("packages", title, Level.Good, _("all there"))
@@ -186,7 +201,7 @@ def allChecks(gpus: list[Gpu], probe: dict) -> list[Check]:
         checkMemory(),
         checkDisk(isInstalled, bool(gpus)),
         checkWriting(isInstalled),
-        checkPackages(missing, probe),
+        checkPackages(missing, probe, bool(gpus)),
     ]
 
 

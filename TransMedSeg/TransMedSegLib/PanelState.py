@@ -1,4 +1,4 @@
-"""What the training panel is doing."""
+"""What a panel is doing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class PanelState(enum.Enum):
-    """Every change goes through `TrainPanel.setState`."""
+    """The training panel keeps it (`TrainPanel.setState`); that of the segmentation follows from its parts (`SegmentModule.state`)."""
 
     NotReady = "not ready"
     Ready = "ready"

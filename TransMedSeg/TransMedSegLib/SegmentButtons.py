@@ -5,7 +5,9 @@ from slicer.i18n import tr as _
 from . import CaseTime
 from .CaseTable import TO_DO, cases
 from .Messages import message
+from .PanelState import PanelState
 
+_BUSY = (PanelState.Running, PanelState.Stopping)
 
 class SegmentButtons:
     """Shows the state of the section.
@@ -26,7 +28,7 @@ class SegmentButtons:
             "all": _("Segment {count} cases"),
         }
 
-    def whyNot(self, case, isRunning):
+    def whyNot(self, case, state):
         """Why a case cannot be segmented now; "" where it can."""
         if self.desk.notReady:
             return self.desk.notReady
@@ -34,22 +36,22 @@ class SegmentButtons:
             return self._tips["E301"]
         if self._models.model is None:
             return self._tips["model"]
-        return self._tips["running"] if isRunning else ""
+        return self._tips["running"] if state in _BUSY else ""
 
-    def refresh(self, isRunning, isStopping):
-        """Shows what can be done."""
+    def refresh(self, state):
+        """Shows what can be done in a state."""
         ui, case = self.ui, self.desk.current
-        reason = self.whyNot(case, isRunning)
+        reason = self.whyNot(case, state)
         ui.segmentButton.enabled = not reason
         ui.segmentButton.toolTip = reason or self._tips["one"]
         self._models.showTime(self._time([case]) if not reason else "")
         toDo = [one for one in cases() if one.status == TO_DO]
-        reason = self.whyNot(toDo[0] if toDo else case, isRunning) or ("" if toDo else self._tips["none"])
+        reason = self.whyNot(toDo[0] if toDo else case, state) or ("" if toDo else self._tips["none"])
         ui.segmentAllButton.enabled = not reason
         ui.segmentAllButton.toolTip = reason or self._withTime(self._tips["all"].format(count=len(toDo)), toDo)
-        ui.cancelButton.setVisible(isRunning)
-        ui.cancelButton.enabled = not isStopping
-        ui.progressBar.setVisible(isRunning)
+        ui.cancelButton.setVisible(state in _BUSY)
+        ui.cancelButton.enabled = state is not PanelState.Stopping
+        ui.progressBar.setVisible(state in _BUSY)
 
     def _withTime(self, text, caseList):
         """A tip and how long it will take."""

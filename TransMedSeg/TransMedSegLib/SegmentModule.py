@@ -11,6 +11,7 @@ from .Desk import Desk
 from .DoubtPanel import DoubtPanel
 from .ExportPanel import ExportPanel
 from .Notice import Notice
+from .PanelState import PanelState
 from .Review import Review
 from .SegmentPanel import SegmentPanel
 from .SegmentRun import DONE, Requests, SegmentRun
@@ -41,6 +42,15 @@ class SegmentModule:
         ui.setupPlace.layout().addWidget(self.setupPage)
         ui.setupButton.connect("clicked()", self._onSetupButton)
         self._isFirst = True
+
+    @property
+    def state(self):
+        """The one state of the panel. It follows from what is known, so nothing can forget to change it back."""
+        if self.segment.isRunning:
+            return self.segment.state
+        if self.setupPage.isInstalling:
+            return PanelState.Installing
+        return self.segment.state if self.setupPage.isReady else PanelState.NotReady
 
     def shortcuts(self):
         """Keys and what they do."""
@@ -97,8 +107,8 @@ class SegmentModule:
         """The set-up page knows more: the buttons that need the engine are gray until it can run."""
         page, before = self.setupPage, self.desk.notReady
         self.ui.statusLabel.text = page.statusText()
-        isReady = page.isReady and not page.isInstalling
-        self.desk.notReady = "" if isReady else _("{status} Press Check… at the top.").format(status=page.statusText())
+        isMissing = self.state in (PanelState.NotReady, PanelState.Installing)
+        self.desk.notReady = "" if not isMissing else _("{status} Press Check… at the top.").format(status=page.statusText())
         if self.desk.notReady != before:
             self.desk.refresh()
 

@@ -10,6 +10,7 @@ from .CaseTable import TO_DO, cases
 from .Messages import message
 from .ModelPanel import ModelPanel
 from .Notice import Notice
+from .PanelState import PanelState
 from .Plausibility import look
 from .RegionPanel import RegionPanel
 from .RunState import State
@@ -30,7 +31,7 @@ class SegmentPanel:
         self.notice = Notice()
         self.ui.segmentNoticePlace.layout().addWidget(self.notice)
         self.run = None
-        self.isStopping = False
+        self.isStopping = self.hasFailed = False
         self._ignored = {}
         self._pieces = None
         self.region = RegionPanel(desk)
@@ -47,6 +48,13 @@ class SegmentPanel:
         return self.run is not None and self.run.isRunning
 
     @property
+    def state(self):
+        """What the section is doing, apart from what the set-up page knows."""
+        if self.isRunning:
+            return PanelState.Stopping if self.isStopping else PanelState.Running
+        return PanelState.Failed if self.hasFailed else PanelState.Ready
+
+    @property
     def model(self):
         """The chosen model file; None where there is none."""
         return self.models.model
@@ -55,13 +63,13 @@ class SegmentPanel:
 
     def whyNot(self, case):
         """Why a case cannot be segmented now; "" where it can."""
-        return self.buttons.whyNot(case, self.isRunning)
+        return self.buttons.whyNot(case, self.state)
 
     def refresh(self):
         """Shows what can be done."""
         self.models.refresh()
         self.region.refresh()
-        self.buttons.refresh(self.isRunning, self.isStopping)
+        self.buttons.refresh(self.state)
 
     # Running
 
@@ -87,6 +95,7 @@ class SegmentPanel:
     def start(self, caseList, blocked=None):
         """Starts the engine on some cases; `blocked` names the problems of those left out."""
         self.notice.clear()
+        self.hasFailed = False
         self._hidePieces()
         self.discard()
         if not self.models.isUsable(lambda: self.start(caseList, blocked)):
@@ -161,6 +170,7 @@ class SegmentPanel:
 
     def _onEnded(self, ending):
         self.isStopping = False
+        self.hasFailed = ending.state is State.Failed
         self.ui.progressLabel.text = ""
         if ending.state is State.Stopped:
             self.ui.progressLabel.text = ending.text

@@ -11,11 +11,14 @@ from slicer.i18n import tr as _
 
 from . import Computer
 from .EngineProcess import enginePython
-from .EngineSetup import PROBE, Check, Level, allChecks, missingRequirements, parseProbe
+from .EngineSetup import PROBE, Check, Level, allChecks, missingRequirements, parseProbe, withSize
 from .Messages import withCode
 from .Notice import Notice
 from .PipInstall import Outcome, PipInstall
 from .ProcessTree import endTree
+
+_CONTINUE_KEY = "TransMedSeg/ContinueInstallation"
+"""Set while Slicer restarts in the middle of an installation: the folder of wheels, or "network"."""
 
 
 class SetupPage(qt.QWidget):
@@ -34,6 +37,7 @@ class SetupPage(qt.QWidget):
         self._checks: list[Check] = []
         self._isAsked = False
         self._install: PipInstall | None = None
+        self._wheelFolder: Path | None = None
         self._build()
 
     def _build(self) -> None:
@@ -102,6 +106,7 @@ class SetupPage(qt.QWidget):
         if not self._isAsked:
             self._isAsked = True
             self._ask("gpu", Computer.gpuQuery(), self._onGpus)
+            self._continue()
 
     def check(self) -> None:
         """Asks everything again, PyTorch included."""
@@ -165,14 +170,40 @@ class SetupPage(qt.QWidget):
 
     def _onInstall(self) -> None:
         packages = missingRequirements()
-        question = _("Install these packages into Slicer's Python?\n{packages}\nThis may take several minutes.").format(packages="\n".join(packages))
+        question = _("Install these packages into Slicer's Python?\n{packages}\nThis may take several minutes.").format(
+            packages="\n".join(withSize(one, bool(Computer.knownGpus())) for one in packages)
+        )
         if packages and slicer.util.confirmOkCancelDisplay(question):
-            self._begin().start(packages)
+            self._startInstall(packages)
 
     def _onInstallFromFolder(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(None, _("Choose the folder with the wheels"))
         if folder:
-            self._begin().start(missingRequirements(), Path(folder))
+            self._startInstall(missingRequirements(), Path(folder))
+
+    def _startInstall(self, packages: list[str], wheelFolder: Path | None = None) -> None:
+        self._wheelFolder = wheelFolder
+        self._begin().start(packages, wheelFolder)
+
+    def _sayFailed(self, outcome: Outcome) -> None:
+        restart = ((_("Restart"), lambda: self._restart(outcome)),) if outcome.code == "E109" else ()
+        self.notice.say(outcome.text, outcome.code, restart)
+
+    def _restart(self, outcome: Outcome) -> None:
+        """Slicer starts again and the installation goes on there, once. Who would rather save first is offered it again."""
+        if slicer.util.confirmYesNoDisplay(_("Restart Slicer now? What is not saved in the scene is lost.")):
+            slicer.app.userSettings().setValue(_CONTINUE_KEY, str(self._wheelFolder or "network"))
+            slicer.util.restart()
+        else:
+            self._sayFailed(outcome)
+
+    def _continue(self) -> None:
+        """Goes on with what a restart has interrupted."""
+        where = str(slicer.app.userSettings().value(_CONTINUE_KEY) or "")
+        slicer.app.userSettings().remove(_CONTINUE_KEY)
+        packages = missingRequirements() if where else []
+        if packages:
+            self._startInstall(packages, None if where == "network" else Path(where))
 
     def _begin(self) -> PipInstall:
         self.notice.clear()
@@ -192,7 +223,7 @@ class SetupPage(qt.QWidget):
         if outcome.repair:
             self.notice.say(outcome.text, outcome.code, ((_("Repair now"), lambda: self._begin().repair(outcome.repair)),))
         elif outcome.code:
-            self.notice.say(outcome.text, outcome.code)
+            self._sayFailed(outcome)
         else:
             self.notice.say(_("Installed."))
             self.log.hide()
