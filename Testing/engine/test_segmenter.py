@@ -313,7 +313,7 @@ class TestOutOfMemory:
         monkeypatch.setattr(segmenter_module, "gpu_memory_gb", lambda *_: (5.1, 3.2))
         ready = Segmenter(write_tiny_model(tmp_path / "model.pt", patch_size=(16, 16, 16)))
         ready.network = Scarce(ready.network, room=0)
-        message = refused("E205", ready.segment, box_volume((12, 14, 40)))
+        message = refused("E205", ready.segment, box_volume((12, 14, 40)), SegmentOptions(stride=(8, 8, 8)))
         assert "needs about 5.1 GB, free 3.2 GB" in message and "12×12×12" in message
         assert ready.network.seen == [2, 1]
 

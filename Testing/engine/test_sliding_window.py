@@ -1,6 +1,7 @@
 """Windows over a volume: what comes out is what the network says, averaged as drawn."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from semiseg.inference.deploy import deploy, fold_batch_norm
-from semiseg.inference.sliding_window import blend_profile, sliding_window, window_probabilities, window_starts
+from semiseg.inference.sliding_window import blend_profile, dense_stride, sliding_window, window_probabilities, window_starts
 from semiseg.networks import build_network
 
 
@@ -275,3 +276,25 @@ class TestDeploy:
         )
         ours = sliding_window(lambda w: window_probabilities(network(w).logits), image, patch, stride, 2)
         assert torch.allclose(ours[0], theirs[0, 1], atol=1e-5)
+
+
+class TestDenseStride:
+    def test_a_cropped_heart_gets_an_eighth(self):
+        assert dense_stride((44, 71, 95), (48, 64, 64)) == (6, 8, 8)
+
+    def test_a_chest_gets_a_half(self):
+        assert dense_stride((88, 640, 640), (80, 112, 112)) == (40, 56, 56)
+
+    def test_between_them_a_quarter(self):
+        shape, patch = (60, 200, 200), (48, 112, 112)
+        assert dense_stride(shape, patch) == (12, 28, 28)
+        counts = [
+            math.prod(len(window_starts(size, side, side // parts)) for size, side in zip(shape, patch)) for parts in (8, 4)
+        ]
+        assert counts[0] > 64 >= counts[1]
+
+    def test_planes_count_in_their_slice(self):
+        assert dense_stride((500, 96, 96), (96, 96)) == (12, 12)
+
+    def test_a_step_is_at_least_a_voxel(self):
+        assert dense_stride((4, 4, 4), (4, 4, 4)) == (1, 1, 1)

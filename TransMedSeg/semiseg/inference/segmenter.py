@@ -20,7 +20,7 @@ from .deploy import deploy
 from .memory import check_memory, fitting_patch, gpu_memory_gb, is_out_of_memory, place_for_sums
 from .model_file import network_of, read_model
 from .postprocess import keep_largest_component, remove_small_islands
-from .sliding_window import sliding_window, window_probabilities
+from .sliding_window import dense_stride, sliding_window, window_probabilities
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class SegmentOptions:
 
     Attributes:
         stride: Step between windows along (slice, row, column) of the prepared volume, in voxels; two numbers for
-            networks of planes. None is half a window. The left-atrium papers use 4, 18, 18.
-        blend: "gaussian" trusts the middle of a window more, "constant" weighs it evenly (the papers).
+            networks of planes. None is an eighth, a quarter or a half of the window, see ``dense_stride``. The left-atrium papers use 4, 18, 18.
+        blend: "constant" weighs a window evenly (the papers), "gaussian" trusts its middle more.
         flips: Axes to mirror and average over: 0 slice, 1 row, 2 column. Each axis doubles the time. The papers use
             none.
         largest_component: Keep the largest piece of each structure. None: what the model's card says, otherwise yes
@@ -43,7 +43,7 @@ class SegmentOptions:
     """
 
     stride: tuple[int, ...] | None = None
-    blend: str = "gaussian"
+    blend: str = "constant"
     flips: tuple[int, ...] = ()
     largest_component: bool | None = None
     connectivity: int = 26
@@ -145,13 +145,14 @@ class Segmenter:
             InputError: The volume cannot be used (E302, E305, E306, E309), or memory is too small (E205, E310).
         """
         check_volume(volume, name)
-        stride = options.stride or tuple(max(1, side // 2) for side in self.patch_size)
+        shape = self.preprocessing.plan(volume.geometry).shape
+        stride = options.stride or dense_stride(shape, self.patch_size)
         if len(stride) != len(self.patch_size):
             raise InputError(
                 f"The model's window is {self.patch_size}; a stride of {len(stride)} numbers does not fit."
             )
         num_maps = 1 if len(self.segments) == 1 else len(self.segments) + 1
-        check_memory(volume.geometry, self.preprocessing.plan(volume.geometry).shape, num_maps, name)
+        check_memory(volume.geometry, shape, num_maps, name)
         array, restore = self.preprocessing.apply(volume)
         maps, notes = self._maps(torch.from_numpy(array)[None, None], stride, options, progress)
         channels = self._channels(maps, restore)

@@ -14,6 +14,7 @@ of each axis aligned to the far border. What makes this fast:
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -103,6 +104,25 @@ def window_starts(size: int, patch: int, stride: int) -> list[int]:
     """First voxels of the windows along one axis: every ``stride`` voxels, and the last window ends at the border."""
     last = size - patch
     return [*range(0, last, stride), last]
+
+
+def dense_stride(shape: Sequence[int], patch_size: Sequence[int], most_windows: int = 64) -> tuple[int, ...]:
+    """The densest step between windows that keeps their number small: an eighth, a quarter or a half of the window.
+
+    Dense windows are worth Dice (docs/benchmarks.md) and cost time in proportion to their number; a cropped heart needs few, a whole chest many.
+
+    Args:
+        shape: (slice, row, column) of the volume.
+        patch_size: Window along the same axes; two numbers (row, column) for planes, of which each slice has its own.
+        most_windows: The most that an eighth or a quarter may make, for planes in each slice; a half is taken without asking.
+    """
+    space = shape[-len(patch_size) :]
+    for parts in (8, 4):
+        stride = tuple(max(1, side // parts) for side in patch_size)
+        count = math.prod(len(window_starts(max(size, side), side, step)) for size, side, step in zip(space, patch_size, stride))
+        if count <= most_windows:
+            return stride
+    return tuple(max(1, side // 2) for side in patch_size)
 
 
 def blend_profile(size: int, blend: str) -> Tensor:
