@@ -168,6 +168,7 @@ def test_doubt_is_listed_shown_and_jumped_to(panel, tmp_path):
     assert panel.ui.doubtLabel.text == "slices worth a look: 3, 8"
     panel.ui.doubtList.setCurrentRow(1)
     assert view.GetSliceOffset() == pytest.approx(40 + 8 * 2.5)
+    slicer.mrmlScene.RemoveNode(view)  # it outlives a cleared scene, and other tests have views of this name
 
 
 def test_pieces_can_be_kept_or_removed(panel):

@@ -79,6 +79,7 @@ def test_a_jump_moves_the_slice_views_there():
     node.SetOrientationToAxial()
     Uncertainty.jumpTo((3.0, 4.0, 25.5))
     assert node.GetSliceOffset() == pytest.approx(25.5)
+    slicer.mrmlScene.RemoveNode(node)  # it outlives a cleared scene, and other tests have views of this name
 
 
 def test_the_map_lies_over_the_image_only_while_it_is_shown():
