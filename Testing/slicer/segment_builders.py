@@ -8,22 +8,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import qt
 import vtk
 from bed import boot
 
 import slicer
 
-
-
-def _quick_tr(text):
-    """slicer.i18n.tr without inspect.stack(), which takes 20 ms inside of pytest's deep stack."""
-    from slicer import i18n
-
-    return i18n.translate(i18n.getContext(sys._getframe(1).f_code.co_filename), text)
-
-
-slicer.i18n.tr = _quick_tr
 REPOSITORY = Path(__file__).parents[2]
 MODULE = REPOSITORY / "TransMedSeg"
 sys.path.insert(0, str(MODULE))
@@ -159,3 +150,13 @@ class Panel:
         self.widget.cleanup()
         for key in ("ModelList", "Model", "SecondsPerMegavoxel"):  # the next test knows no model
             qt.QSettings().remove(f"TransMedSeg/{key}")
+
+
+@pytest.fixture
+def panel(tmp_path):
+    """A panel of its own with a stub engine and a chosen model; import it to use it."""
+    install_stub(tmp_path)
+    one = Panel()
+    one.choose_model(tmp_path)
+    yield one
+    one.close()

@@ -1,3 +1,4 @@
+# ruff: noqa: F811 (fixtures are imported)
 """Every message code that the segmentation module can raise, provoked as a user would, its text compared."""
 
 import os
@@ -7,20 +8,11 @@ import pytest
 import qt
 import slicer
 from bed import boot
-from segment_builders import Panel, ball, draw, install_stub, make_volume
+from segment_builders import Panel, ball, draw, install_stub, make_volume, panel  # noqa: F401 (panel is a fixture)
 
 from TransMedSegLib import CaseTable, InputCheck, SegmentResult, VolumeExchange
 from TransMedSegLib.EngineProcess import EngineProcess
 from TransMedSegLib.Review import isLocked
-
-
-@pytest.fixture
-def panel(tmp_path):
-    install_stub(tmp_path)
-    one = Panel()
-    one.choose_model(tmp_path)
-    yield one
-    one.close()
 
 
 def check_one(volume, **options):

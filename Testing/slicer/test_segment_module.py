@@ -1,3 +1,4 @@
+# ruff: noqa: F811 (fixtures are imported)
 """The module TransMedSeg as its user meets it: cases, segmenting, correcting, comparing, approving."""
 
 import sys
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import slicer
 from bed import boot
-from segment_builders import Panel, ball, install_stub, make_volume
+from segment_builders import Panel, ball, install_stub, make_volume, panel  # noqa: F401 (panel is a fixture)
 from semiseg.protocol import process_exists
 
 from TransMedSegLib import CaseTable, CompareTable, Review
@@ -14,15 +15,6 @@ from TransMedSegLib.LabeledList import trainParameters
 from TransMedSegLib.PanelState import PanelState
 from TransMedSegLib.Terminology import tagOf
 from TransMedSegLib.VolumeExchange import maskOf
-
-
-@pytest.fixture
-def panel(tmp_path):
-    install_stub(tmp_path)
-    one = Panel()
-    one.choose_model(tmp_path)
-    yield one
-    one.close()
 
 
 def first_segment(case):

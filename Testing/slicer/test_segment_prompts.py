@@ -1,3 +1,4 @@
+# ruff: noqa: F811 (fixtures are imported)
 """Prompts: a mark of the user changes the mask around it, in any orientation, as one undo step with its mark."""
 
 import time
@@ -7,7 +8,7 @@ import pytest
 import slicer
 import vtk
 from bed import boot
-from segment_builders import Panel, ball, draw, install_stub, make_volume
+from segment_builders import Panel, ball, draw, install_stub, make_volume, panel  # noqa: F401 (panel is a fixture)
 from test_segment_geometry import OBLIQUE, orientations
 
 from TransMedSegLib import CaseTable, PromptEdit, PromptMarks, Review, VolumeExchange
@@ -167,15 +168,6 @@ def test_marks_of_a_moved_volume_are_found_where_it_is_shown():
 
 
 # In the panel
-
-
-@pytest.fixture
-def panel(tmp_path):
-    install_stub(tmp_path)
-    one = Panel()
-    one.choose_model(tmp_path)
-    yield one
-    one.close()
 
 
 def scene(panel, matrix=None, cut=True):

@@ -70,9 +70,6 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
     return result
 
 
-
-
-
 def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device, report: Report, world: World) -> Resolved:
     """Turns a budget of minutes into iterations, once: the job then says iterations, so that a resumed run has the same schedule."""
     options = resolved.options
@@ -211,10 +208,6 @@ def _equal_budget(resolved: Resolved, prepared: PreparedSet, device: torch.devic
     task = task_of(resolved, prepared)
     plain_s = mean_step_seconds(lambda: plain(task, plain.Options()), batches, resolved.options, device)
     return method_s / plain_s
-
-
-
-
 
 
 def _facts(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod) -> dict[str, Any]:

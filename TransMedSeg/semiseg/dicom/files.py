@@ -148,12 +148,16 @@ def damage_in(path: Path) -> Iterator[None]:
     try:
         yield
     except (*odd_values, BytesLengthException) as error:
-        raise InputError(
-            f"'{path.name}' cannot be read: its header is damaged ({error}).",
-            code="E311",
-            hint="Copy or export the series again.",
-            path=path,
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"'{path.name}' cannot be read: its header is damaged ({error}).",
+        code="E311",
+        hint="Copy or export the series again.",
+        path=path,
+    )
 
 
 def _cut_off(path: Path, how: str) -> InputError:
@@ -212,12 +216,7 @@ def _dcmread(file: BinaryIO, path: Path) -> Dataset:
     try:
         return pydicom.dcmread(file, stop_before_pixels=True, force=not has_preamble)
     except (*damaged, UnboundLocalError) as error:
-        raise InputError(
-            f"'{path.name}' cannot be read: its header is damaged ({error}).",
-            code="E311",
-            hint="Copy or export the series again.",
-            path=path,
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def _pixel_element(file: BinaryIO, dataset: Dataset, path: Path) -> tuple[int, int | None]:
