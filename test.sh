@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the environments of this checkout and runs every test: the engine's, then the Slicer modules' on slicer-core with an emulated Qt layer.
+# Makes the environments of this checkout and runs every test: the engine's, and the Slicer modules' on slicer-core with an emulated Qt layer.
 #
-#   bash test.sh                 everything
+#   bash test.sh                 everything, both parts side by side
 #   bash test.sh engine          the engine alone (arguments after it go to pytest)
 #   bash test.sh slicer          the Slicer modules alone
 set -uo pipefail
@@ -10,24 +10,47 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 which=${1:-all}
 [ $# -gt 0 ] && shift
-skipped=() failed=0
+skipped=() has_slicer=1
 
+test_engine() {
+    OMP_NUM_THREADS=1 "$PYTHON" -m pytest Testing/engine "$@"
+}
+
+test_slicer() {
+    QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow "$SLICER_PYTHON" -m pytest Testing/slicer "$@"
+}
+
+# Trainings that the Slicer tests start run in the engine's environment, so it is made for both parts.
+make_environment dicom,test || exit $?
 if [ "$which" != slicer ]; then
-    make_environment dicom,test || exit $?
     for tool in dciodvfy dcentvfy; do
         command -v "$tool" >/dev/null || skipped+=("the checks with $tool (Debian package dicom3tools)")
     done
     command -v storescp >/dev/null || skipped+=("the transfer over the network (Debian package dcmtk)")
     "$PYTHON" -m pip install --quiet --disable-pip-version-check dcmqi 2>/dev/null || skipped+=("the checks with dcmqi")
-    OMP_NUM_THREADS=1 "$PYTHON" -m pytest Testing/engine "$@" || failed=1
+fi
+if [ "$which" != engine ] && ! make_slicer_environment; then
+    has_slicer=0
+    skipped+=("the Slicer modules (needs Python 3.12 and the packages of Testing/slicer/requirements.txt)")
 fi
 
-if [ "$which" != engine ]; then
-    if make_slicer_environment; then
-        QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow "$SLICER_PYTHON" -m pytest Testing/slicer "$@" || failed=1
-    else
-        skipped+=("the Slicer modules (needs Python 3.12 and the packages of Testing/slicer/requirements.txt)")
-    fi
+failed=0
+if [ "$which" = engine ]; then
+    test_engine "$@" || failed=1
+elif [ "$which" = slicer ]; then
+    [ $has_slicer = 0 ] || test_slicer "$@" || failed=1
+elif [ $has_slicer = 0 ]; then
+    test_engine || failed=1
+else
+    # Either part keeps one core busy. What the engine's tests print is shown when both are done.
+    log=$(mktemp)
+    trap 'kill %1 2>/dev/null; rm -f "$log"' EXIT
+    echo "The engine's tests run beside those of the Slicer modules; their output follows at the end."
+    test_engine >"$log" 2>&1 &
+    test_slicer || failed=1
+    wait %1 || failed=1
+    echo "The engine's tests:"
+    cat "$log"
 fi
 
 for what in "${skipped[@]+"${skipped[@]}"}"; do echo "Skipped: $what."; done
