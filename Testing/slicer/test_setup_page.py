@@ -189,7 +189,7 @@ def test_E109_installation_goes_on_after_the_restart(page, monkeypatch, pip, tmp
     monkeypatch.setattr(slicer.util, "restart", lambda: restarts.append(1))
     monkeypatch.setattr(SetupPage, "missingRequirements", lambda: ["h5py>=3.10"])
     pip.plan(log="ERROR: [WinError 5] Access is denied: 'x.dll'", code=1)
-    page._startInstall(["h5py>=3.10"], wheels)
+    page.install(["h5py>=3.10"], wheels)
     assert until(lambda: not page.isInstalling)
     assert page.notice.message == "Some files are in use. Restart Slicer to finish; the module continues by itself. [E109]"
     dialogs.answers["confirmYesNoDisplay"] = [False, True]
@@ -243,11 +243,22 @@ def test_failed_installation_is_explained(pip, code, log, text):
     assert (outcome.code, outcome.text) == (code, text)
 
 
-@pytest.mark.parametrize(("code", "log"), [("E105", "OSError: [Errno 28] No space left on device"), ("E106", "OSError: [Errno 13] Permission denied: '/opt'")])
-def test_failed_installation_for_want_of_a_place(pip, code, log):
+PLACES = [
+    ("E105", "OSError: [Errno 28] No space left on device", "Needed 6.5 GB, free 0.2 GB in {folder}. Free some space or choose another folder. Nothing was changed."),
+    ("E106", "OSError: [Errno 13] Permission denied: '/opt'", "Slicer is installed in a folder you may not write to ({folder}). Install Slicer for this user only, or ask IT."),
+]
+
+
+@pytest.mark.parametrize(("code", "log", "text"), PLACES, ids=[one[0] for one in PLACES])
+def test_failed_installation_for_want_of_a_place(pip, monkeypatch, code, log, text):
+    import importlib
+    from pathlib import Path
+
+    monkeypatch.setattr(Computer, "freeDiskGb", lambda folder: 0.2)
     pip.plan(log=log, code=1)
     pip.install().start(["h5py>=3.10"])
-    assert pip.outcome().code == code
+    outcome = pip.outcome()
+    assert (outcome.code, outcome.text) == (code, text.format(folder=Path(importlib.__file__).parent))
 
 
 def test_changed_core_package_is_reported_and_repaired(pip):
@@ -340,7 +351,10 @@ def test_pytorch_extension_is_missing(pip):
 def test_python_that_cannot_start(pip):
     qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, "/no/such/python")
     pip.install().start(["h5py>=3.10"])
-    assert pip.outcome().code == "E501"
+    outcome = pip.outcome()
+    assert outcome.code == "E501"
+    assert outcome.text.startswith("The computing program could not be started: ")
+    assert outcome.text.endswith("No such file or directory. A virus scanner may block it.")
 
 
 # Messages

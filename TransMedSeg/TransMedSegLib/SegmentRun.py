@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 
 from . import RegionBox, SegmentResult
 from .Autosave import autosaveFolder
+from .BugReport import bugReport
 from .CaseTable import caseOf
 from .CaseTime import CaseClock, remember
 from .Computer import freeDiskGb
@@ -159,8 +160,7 @@ class SegmentRun:
         for key, outcome in self.outcomes.items():
             text = text.replace(outcome.name, key) if outcome.name else text
         ending = self._process.ending if self._process is not None else None
-        first = f"Slicer {slicer.app.applicationVersion} {slicer.app.platform}, {ending.code if ending else ''}"
-        return f"{first}\n{text}"
+        return bugReport(text, (f"{ending.code if ending else ''} on device {self._device}",))
 
     def cancel(self):
         """Ends the engine at once: a segmentation has nothing worth saving."""

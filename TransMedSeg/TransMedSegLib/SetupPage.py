@@ -16,6 +16,7 @@ from .Messages import withCode
 from .Notice import Notice
 from .PipInstall import Outcome, PipInstall
 from .ProcessTree import endTree
+from .SetupHelp import SetupHelp
 
 _CONTINUE_KEY = "TransMedSeg/ContinueInstallation"
 """Set while Slicer restarts in the middle of an installation: the folder of wheels, or "network"."""
@@ -38,6 +39,9 @@ class SetupPage(qt.QWidget):
         self._isAsked = False
         self._install: PipInstall | None = None
         self._wheelFolder: Path | None = None
+        self.again: Callable[[], None] = lambda: None
+        """Repeats the last installation."""
+        self.ways = SetupHelp(self)
         self._build()
 
     def _build(self) -> None:
@@ -52,7 +56,7 @@ class SetupPage(qt.QWidget):
         row = qt.QHBoxLayout()
         layout.addLayout(row)
         self.installButton = self._button(row, _("Install"), self._onInstall)
-        self.folderButton = self._button(row, _("Install from folder…"), self._onInstallFromFolder)
+        self.folderButton = self._button(row, _("Install from folder…"), self.chooseFolder)
         self.cancelButton = self._button(row, _("Cancel"), self._onCancel)
         self.againButton = self._button(row, _("Check again"), self.check)
         row.addStretch(1)
@@ -150,11 +154,26 @@ class SetupPage(qt.QWidget):
         for row, check in enumerate(self._checks):
             widgets = (qt.QLabel(check.level.value), qt.QLabel(check.title), qt.QLabel(withCode(check.code, check.text)))
             widgets[2].wordWrap = True
+            widgets += self._fixButton(check)
             for column, widget in enumerate(widgets):
                 self._grid.addWidget(widget, row, column)
             self._cells.append(widgets)
         self._updateButtons()
         self._onChanged()
+
+    def _fixButton(self, check: Check) -> tuple:
+        """What can be done about a line; nothing in most."""
+        action = self.ways.forCheck(check.code) if check.code and not self.isInstalling else None
+        if action is None:
+            return ()
+        button = qt.QPushButton(action[0])
+        button.connect("clicked()", action[1])
+        return (button,)
+
+    @property
+    def fixButtons(self) -> dict:
+        """The buttons beside the lines, by the key of the check."""
+        return {check.key: cells[3] for check, cells in zip(self._checks, self._cells) if len(cells) > 3}
 
     def _updateButtons(self) -> None:
         blocked = next((withCode(one.code, one.text) for one in self._checks if one.level == Level.Bad and one.key in ("slicer", "disk", "writing")), "")
@@ -174,28 +193,39 @@ class SetupPage(qt.QWidget):
             packages="\n".join(withSize(one, bool(Computer.knownGpus())) for one in packages)
         )
         if packages and slicer.util.confirmOkCancelDisplay(question):
-            self._startInstall(packages)
+            self.install(packages)
 
-    def _onInstallFromFolder(self) -> None:
+    def chooseFolder(self) -> None:
+        """Installs from a folder of wheels that the user names."""
         folder = qt.QFileDialog.getExistingDirectory(None, _("Choose the folder with the wheels"))
         if folder:
-            self._startInstall(missingRequirements(), Path(folder))
+            self.install(missingRequirements(), Path(folder))
 
-    def _startInstall(self, packages: list[str], wheelFolder: Path | None = None) -> None:
+    def install(self, packages: list[str], wheelFolder: Path | None = None) -> None:
+        """Installs packages in the background, from the network or from a folder of wheels."""
         self._wheelFolder = wheelFolder
+        self.again = lambda: self.install(packages, wheelFolder)
         self._begin().start(packages, wheelFolder)
 
-    def _sayFailed(self, outcome: Outcome) -> None:
-        restart = ((_("Restart"), lambda: self._restart(outcome)),) if outcome.code == "E109" else ()
-        self.notice.say(outcome.text, outcome.code, restart)
+    def repair(self, packages: list[str]) -> None:
+        """Brings packages back to the versions that Slicer came with."""
+        self.again = lambda: self.repair(packages)
+        self._begin().repair(packages)
 
-    def _restart(self, outcome: Outcome) -> None:
+    def sayFailed(self, outcome: Outcome) -> None:
+        """Says how an installation ended, with what can be done."""
+        self.notice.say(outcome.text, outcome.code, self.ways.forOutcome(outcome))
+
+    def showLog(self) -> None:
+        self.log.show()
+
+    def restart(self, outcome: Outcome) -> None:
         """Slicer starts again and the installation goes on there, once. Who would rather save first is offered it again."""
         if slicer.util.confirmYesNoDisplay(_("Restart Slicer now? What is not saved in the scene is lost.")):
             slicer.app.userSettings().setValue(_CONTINUE_KEY, str(self._wheelFolder or "network"))
             slicer.util.restart()
         else:
-            self._sayFailed(outcome)
+            self.sayFailed(outcome)
 
     def _continue(self) -> None:
         """Goes on with what a restart has interrupted."""
@@ -203,7 +233,7 @@ class SetupPage(qt.QWidget):
         slicer.app.userSettings().remove(_CONTINUE_KEY)
         packages = missingRequirements() if where else []
         if packages:
-            self._startInstall(packages, None if where == "network" else Path(where))
+            self.install(packages, None if where == "network" else Path(where))
 
     def _begin(self) -> PipInstall:
         self.notice.clear()
@@ -220,13 +250,11 @@ class SetupPage(qt.QWidget):
 
     def _onInstalled(self, outcome: Outcome) -> None:
         self._install = None
-        if outcome.repair:
-            self.notice.say(outcome.text, outcome.code, ((_("Repair now"), lambda: self._begin().repair(outcome.repair)),))
-        elif outcome.code:
-            self._sayFailed(outcome)
+        self.log.hide()
+        if outcome.code:
+            self.sayFailed(outcome)
         else:
             self.notice.say(_("Installed."))
-            self.log.hide()
         self.check()
 
     def cleanup(self) -> None:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-import platform
-import re
 from pathlib import Path
 
 import qt
 import slicer
 import vtk
-from semiseg import __version__, protocol
+from semiseg import protocol
 from slicer.i18n import tr as _
 
 from . import ModelList
+from .BugReport import bugReport
 from .RunCurves import CHART_ATTRIBUTE, RUN_ATTRIBUTE, findNode
 from .RunState import lastIteration, logTail, readJson
 from .TrainFolds import gainText, leaveOneOutText, meanDice
 
 MODEL_SETTING = "TransMedSeg/Model"
 """Settings key of the model that the other module offers first."""
+
+_FILES = ("labeled", "unlabeled", "held_out", "masks", "resample_masks", "prepared")
+"""Options of a job that name files of patients."""
 
 _TABLE_KEY = "result"
 _DICE_FILE = "dice.csv"
@@ -123,7 +125,7 @@ class TrainResult:
 
     def copyReport(self, runDir: Path) -> None:
         """Copies what a bug report needs."""
-        slicer.app.clipboard().setText(bugReport(runDir))
+        slicer.app.clipboard().setText(runReport(runDir))
         self._notice.say(_("Copied."))
 
 
@@ -147,22 +149,11 @@ def resultText(result: dict) -> str:
     return "\n".join(lines)
 
 
-def bugReport(runDir: Path) -> str:
+def runReport(runDir: Path) -> str:
     """Versions, settings and the end of the log. Paths are left out: they may hold names of patients."""
     job = readJson(runDir / protocol.JOB_FILE)
-    options = {key: value for key, value in (job.get("options") or {}).items() if key not in ("labeled", "unlabeled", "held_out", "prepared")}
-    lines = [
-        f"TransMedSeg {__version__}, Slicer {slicer.app.applicationVersion}, {platform.platform()}, Python {platform.python_version()}",
-        f"iteration {lastIteration(runDir)}",
-        json.dumps(options),
-        *logTail(runDir).splitlines()[-40:],
-    ]
-    return "\n".join(_withoutPaths(line) for line in lines)
-
-
-def _withoutPaths(line: str) -> str:
-    """Keeps the file name of our own source files, nothing of other paths."""
-    return re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\s\"',:]+[\\/])*([^\s\"',:]+)", lambda found: found[1] if found[1].endswith(".py") else "<path>", line)
+    options = {key: value for key, value in (job.get("options") or {}).items() if key not in _FILES}
+    return bugReport(logTail(runDir), (f"iteration {lastIteration(runDir)}", json.dumps(options)))
 
 
 def _numberIn(text: str) -> float:

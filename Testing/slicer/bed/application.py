@@ -8,7 +8,7 @@ import slicer
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Signal
 
-from . import ctk, python_launcher
+from . import ctk, dialogs, python_launcher
 from .extensions import qSlicerExtensionsManagerModel
 from .io_manager import CoreIOManager
 from .modules import ModuleManager
@@ -131,6 +131,10 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     def extensionsManagerModel(self):
         return self._extensions
+
+    def openExtensionsManagerDialog(self):
+        """The dialog is not shown; that it was asked for is remembered as other dialogs are."""
+        dialogs.record("openExtensionsManagerDialog", "")
 
     def userSettings(self):
         return QtCore.QSettings()

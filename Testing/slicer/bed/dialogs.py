@@ -66,7 +66,8 @@ def forget():
     answers.clear()
 
 
-def _record(kind, text, title="", details="", buttons=()):
+def record(kind, text, title="", details="", buttons=()):
+    """Remembers a dialog that is not shown."""
     shown.append(Shown(kind, str(text), str(title or ""), str(details or ""), tuple(buttons)))
 
 
@@ -99,13 +100,13 @@ def _install_static_dialogs():
 
 
 def _open_url(url):
-    _record("openUrl", url.toString() if isinstance(url, QtCore.QUrl) else url)
+    record("openUrl", url.toString() if isinstance(url, QtCore.QUrl) else url)
     return True
 
 
 def _display(name, native):
     def display(text, *args, **kwargs):
-        _record(name, text, kwargs.get("windowTitle"), kwargs.get("detailedText"))
+        record(name, text, kwargs.get("windowTitle"), kwargs.get("detailedText"))
         return answers[name].pop(0) if _has_answer(name) else native(text, *args, **kwargs)
 
     display.bed_recorder = True
@@ -114,7 +115,7 @@ def _display(name, native):
 
 def _static_dialog(name, default):
     def dialog(parent=None, title="", text="", *args, **kwargs):
-        _record(name, text, title)
+        record(name, text, title)
         answered = _has_answer(name)
         for one in (*args, *kwargs.values()):
             if isinstance(one, BoolResult):
@@ -125,13 +126,13 @@ def _static_dialog(name, default):
 
 
 def _get_color(initial=None, parent=None, title="", *_):
-    _record("getColor", title, title)
+    record("getColor", title, title)
     return answers["getColor"].pop(0) if _has_answer("getColor") else QtGui.QColor()
 
 
 def _static_box(name):
     def box(parent, title, text, *args, **kwargs):
-        _record(name, text, title)
+        record(name, text, title)
         if _has_answer(name):
             return answers[name].pop(0)
         return QtWidgets.QMessageBox.Yes if name == "question" else QtWidgets.QMessageBox.Ok
@@ -143,7 +144,7 @@ def _exec(self):
     if isinstance(self, QtWidgets.QMessageBox):
         return _exec_box(self)
     kind = next(cls.__name__ for cls in type(self).__mro__ if is_pyside_class(cls))
-    _record(kind, self.windowTitle, self.windowTitle)
+    record(kind, self.windowTitle, self.windowTitle)
     if not _has_answer(kind):
         raise UnansweredDialog(f"{type(self).__name__} '{self.windowTitle}' would wait for the user")
     answer = answers[kind].pop(0)
@@ -152,7 +153,7 @@ def _exec(self):
 
 def _exec_box(box):
     buttons = {button.text.replace("&", ""): button for button in box.buttons()}
-    _record("QMessageBox", box.text, box.windowTitle, box.detailedText, buttons)
+    record("QMessageBox", box.text, box.windowTitle, box.detailedText, buttons)
     answer = answers["QMessageBox"].pop(0) if _has_answer("QMessageBox") else None
     if answer is None:
         clicked = box.defaultButton() or next(iter(buttons.values()), None)
@@ -169,7 +170,7 @@ def _exec_box(box):
 def _exec_menu(self, *_):
     """A popup menu: the answer is the text of an action, which is triggered."""
     actions = {action.text.replace("&", ""): action for action in self.actions() if action.text}
-    _record("QMenu", self.title, buttons=actions)
+    record("QMenu", self.title, buttons=actions)
     if not _has_answer("QMenu"):
         return None
     action = actions[answers["QMenu"].pop(0)]

@@ -4,6 +4,7 @@ from PySide6 import QtCore
 from PySide6.QtCore import Signal
 
 from .pythonqt.wrapped import stand_in
+from .widgets.kept import kept
 
 
 @stand_in("extensionInstalled(QString)")
@@ -11,6 +12,7 @@ class qSlicerExtensionsManagerModel(QtCore.QObject):
     """No extension is installed at first. Installing succeeds at once, unless a test forbids it."""
 
     extensionInstalled = Signal(str)
+    interactive = kept(bool, True)
 
     _installed = None
     _reachable = True
