@@ -14,6 +14,7 @@ from .data.atomic import write_text
 from .data.files import read_labels
 from .data.geometry import Geometry
 from .data.naming import ending, safe_id, understand
+from .data.nearest import nearest_on_grid
 from .data.orientation import place_on_grid
 from .data.slices import first_slices
 from .data.volume import Volume
@@ -203,22 +204,7 @@ def _on_grid(prediction: Volume, grid: Geometry, pair: Pair, report: Report, res
         f"{pair.case}: the prediction was resampled to the reference's grid for comparison (nearest neighbor; {grids})."
     )
     report("warning", code="E701", message=message, hint="")
-    return Volume(_nearest(prediction, grid), grid)
-
-
-def _nearest(volume: Volume, grid: Geometry) -> np.ndarray:
-    """Nearest neighbor on another grid, 0 outside, slice by slice."""
-    result = np.zeros(grid.shape, volume.array.dtype)
-    step = np.linalg.inv(volume.geometry.affine) @ grid.affine  # index in grid -> index in volume
-    rows, columns = np.meshgrid(*[np.arange(size) for size in grid.shape[1:]], indexing="ij")
-    in_plane = step[:3, 1, None, None] * rows + step[:3, 2, None, None] * columns + step[:3, 3, None, None]
-    sizes = np.array(volume.array.shape)[:, None, None]
-    for k in range(grid.shape[0]):
-        # The half-voxel tie goes up on every axis, as in ITK.
-        index = np.floor(in_plane + step[:3, 0, None, None] * k + 0.5).astype(np.int64)
-        inside = ((index >= 0) & (index < sizes)).all(axis=0)
-        result[k][inside] = volume.array[tuple(index[:, inside])]
-    return result
+    return nearest_on_grid(prediction, grid)
 
 
 def _box_mm(geometry: Geometry) -> np.ndarray:

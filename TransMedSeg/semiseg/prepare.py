@@ -13,13 +13,14 @@ import numpy as np
 
 from .data.atomic import write_text
 from .data.cache import PreparedCase, PreparedSet, delete_other_arrays, is_cached, source_key, write_arrays
-from .data.cases import Case, CaseList, find_cases
+from .data.cases import Case, CaseList, find_cases, with_masks
 from .data.checks import check_volume, mask_channels, mask_on_image
 from .data.differences import difference, intensity_quantiles
 from .data.duplicates import content_hash, find_duplicates, thumbnail
 from .data.array_files import H5_SPACING_MM
 from .data.files import read_labels, read_volume
 from .data.naming import ending
+from .data.nearest import nearest_on_grid
 from .data.preprocess import Preprocessing
 from .data.split import Split, split_cases
 from .data.volume import Volume
@@ -29,6 +30,7 @@ Report = Callable[..., None]
 """Called as ``report(kind, **fields)`` with the kinds progress, case, warning and state of ``semiseg.protocol``."""
 
 _STOPS_EVERYTHING = ("E807", "E809")  # the disk, not the case
+_RESAMPLED = "Its mask was resampled to the image's grid (nearest neighbor)."
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class PrepareOptions:
         preprocessing: Grid, orientation and intensities the network will see.
         assumed_spacing_mm: (slice, row, column) for files that state none.
         different_unlabeled: ``"use"`` or ``"leave_out"`` unlabeled volumes that differ strongly from the labeled ones.
+        masks: Mask file by image file, in place of the one that was found by name.
+        resample_masks: Image files whose masks may be resampled where they lie on another grid (nearest neighbor);
+            the score of a held-out case is measured on its own mask all the same.
         seed: Draws the validation patients.
     """
 
@@ -58,6 +63,8 @@ class PrepareOptions:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     assumed_spacing_mm: tuple[float, float, float] | None = None
     different_unlabeled: str = "use"
+    masks: dict[str, str] = field(default_factory=dict)
+    resample_masks: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,6 +103,7 @@ def prepare(options: PrepareOptions, out_dir: Path, report: Report = lambda kind
             hint="Name files or a folder with images and their masks.",
         )
     found = find_cases(options.labeled, options.unlabeled, options.held_out, options.num_labeled)
+    found = with_masks(found, options.masks)
     rows = [
         PreparedCase(
             refusal.id, refusal.id, refusal.role, str(refusal.path), None, "refused", refusal.code, refusal.reason
@@ -189,13 +197,13 @@ def _prepare_case(
 ) -> PreparedCase:
     stored = role != "held_out"
     sources = [path for path in (case.image, case.label) if path is not None]
-    key = _key(sources, options, case.id)
+    key = _key(sources, options, case)
     known = before.get(case.id)
     if known is not None and known.key == key and (not stored or is_cached(folder, known)):
         return replace(known, role=role, patient=case.patient)
     volume = read_volume(case.image, case.id, options.assumed_spacing_mm)
     check_volume(volume, case.id)
-    channels = None if case.label is None else _read_channels(case, volume, options)
+    channels, note = (None, "") if case.label is None else _read_channels(case, volume, options)
     image, restore = options.preprocessing.apply(volume)
     if stored:
         label = None if channels is None else restore.forward_labels(channels)
@@ -207,6 +215,7 @@ def _prepare_case(
         role,
         str(case.image),
         str(case.label) if case.label else None,
+        reason=note,
         key=key,
         content=content_hash(volume.array),
         restore=restore.to_json(),
@@ -216,25 +225,32 @@ def _prepare_case(
     )
 
 
-def _key(sources: list[Path], options: PrepareOptions, name: str) -> str:
+def _key(sources: list[Path], options: PrepareOptions, case: Case) -> str:
+    asked = {
+        "preprocessing": options.preprocessing.to_json(),
+        "labels": list(options.labels),
+        "assumed_spacing_mm": options.assumed_spacing_mm,
+    }
+    if str(case.image) in options.resample_masks:
+        asked["resample_mask"] = True
     try:
-        return source_key(
-            sources,
-            {
-                "preprocessing": options.preprocessing.to_json(),
-                "labels": list(options.labels),
-                "assumed_spacing_mm": options.assumed_spacing_mm,
-            },
-        )
+        return source_key(sources, asked)
     except OSError as error:
-        raise InputError(f"'{name}' cannot be read: {error.strerror}.", code="E311", path=sources[0]) from error
+        raise InputError(f"'{case.id}' cannot be read: {error.strerror}.", code="E311", path=sources[0]) from error
 
 
-def _read_channels(case: Case, image: Volume, options: PrepareOptions) -> np.ndarray:
+def _read_channels(case: Case, image: Volume, options: PrepareOptions) -> tuple[np.ndarray, str]:
+    """The structures on the image's grid, and what the user must know of them."""
     mask, names = read_labels(case.label, case.id, options.assumed_spacing_mm)
     # Segmentation files of Slicer are cut to the segments; any other mask of another size is a mistake.
-    mask = mask_on_image(mask, image, case.id, may_be_smaller=ending(case.label) == ".seg.nrrd")
-    return mask_channels(mask, options.labels, case.id, names)
+    note = ""
+    try:
+        mask = mask_on_image(mask, image, case.id, may_be_smaller=ending(case.label) == ".seg.nrrd")
+    except InputError:
+        if str(case.image) not in options.resample_masks:
+            raise
+        mask, note = nearest_on_grid(mask, image.geometry), _RESAMPLED
+    return mask_channels(mask, options.labels, case.id, names), note
 
 
 def _without_duplicates(rows: list[PreparedCase], options: PrepareOptions, report: Report) -> list[PreparedCase]:

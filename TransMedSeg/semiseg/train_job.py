@@ -34,6 +34,10 @@ class TrainJob:
         labeled: Files and folders with images and masks. One folder alone may hold everything.
         unlabeled: Files and folders with images.
         held_out: Files and folders with images and masks for the final score.
+        masks: Mask file by image file, in place of the one that was found by name.
+        resample_masks: Image files whose masks may be resampled where they lie on another grid (nearest neighbor);
+            the score of a held-out case is measured on its own mask all the same.
+        different_unlabeled: "use" or "leave_out" unlabeled volumes that differ strongly from the labeled ones.
         num_labeled: Only the first so many labeled cases keep their masks; the rest is used without.
         num_validation: Labeled patients set aside to watch the training.
         labels: ``{"value", "name"}`` of each structure. Empty takes those of the recognized layout, else the left atrium.
@@ -60,6 +64,9 @@ class TrainJob:
     labeled: list[str] = field(default_factory=list)
     unlabeled: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
+    masks: dict[str, str] = field(default_factory=dict)
+    resample_masks: list[str] = field(default_factory=list)
+    different_unlabeled: str = "use"
     num_labeled: int | None = None
     num_validation: int = 0
     labels: list[dict[str, Any]] = field(default_factory=list)

@@ -36,6 +36,9 @@ def prepared_for(resolved: Resolved, run_dir: Path, report: Report, world: World
             labels=tuple(job.labels),
             preprocessing=resolved.preprocessing,
             assumed_spacing_mm=None if job.assumed_spacing_mm is None else tuple(job.assumed_spacing_mm),
+            different_unlabeled=job.different_unlabeled,
+            masks=job.masks,
+            resample_masks=tuple(job.resample_masks),
             seed=job.seed,
         )
         prepare(options, folder, report)

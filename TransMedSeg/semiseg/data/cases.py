@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -97,7 +97,21 @@ def find_cohort(folder: Path, num_labeled: int | None = None, num_held_out: int 
     return _mixed_cohort(folder, num_labeled, num_held_out)
 
 
-__all__ = ["Case", "CaseList", "Refusal", "find_cases", "find_cohort"]
+__all__ = ["Case", "CaseList", "Refusal", "find_cases", "find_cohort", "with_masks"]
+
+
+def with_masks(found: CaseList, masks: Mapping[str, str]) -> CaseList:
+    """Gives cases the masks that a person chose for them, in place of those that were found by name.
+
+    Args:
+        masks: Mask file by image file. An image that is no labeled or held-out case is passed over.
+    """
+    chosen = {Path(image): Path(mask) for image, mask in masks.items()}
+    named = {
+        role: tuple(replace(case, label=chosen.get(case.image, case.label)) for case in getattr(found, role))
+        for role in ("labeled", "held_out")
+    }
+    return replace(found, **named)
 
 
 def _tell_apart(parts: Sequence[_Found], notes: list[str]) -> None:
