@@ -216,7 +216,7 @@ def test_every_failing_line_is_mended_by_its_fix_and_the_file_written(panel, tmp
     assert found["files"].text == "24 of 24 source files are no longer in the DICOM database."
     assert not export.folderButton.enabled
     dialogs.answers["getExistingDirectory"] = [str(tmp_path / "moved")]
-    for name in ("files", "geometry", "empty", "terminology", "approval"):
+    for name in ("files", "geometry", "empty", "terminology", "approval other"):
         export.fixButtons[name].click()
     assert {line.state for line in export.check()} == {"ok", "warning"}  # the warning: nobody has approved it
     assert written(panel, tmp_path / "out").startswith("Written and verified: 12 frames, ")

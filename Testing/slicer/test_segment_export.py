@@ -27,15 +27,21 @@ def panel(tmp_path):
 def ready_case(panel, tmp_path):
     """An approved case whose volume came from a DICOM series of 12 files."""
     volume = make_volume("P001")
-    uids = [f"1.2.{index}" for index in range(12)]
-    for uid in uids:
-        (tmp_path / f"{uid}.dcm").write_bytes(b"x")
-        slicer.dicomDatabase.addInstance(tmp_path / f"{uid}.dcm", uid, "1.9")
+    uids = play_series(tmp_path)
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(uids))
     case = panel.add(volume)
     assert panel.segment_this()
     panel.desk.review.approve(case)
     return case
+
+
+def play_series(folder):
+    """Puts 12 files into the DICOM database. Returns their UIDs."""
+    uids = [f"1.2.{index}" for index in range(12)]
+    for uid in uids:
+        (folder / f"{uid}.dcm").write_bytes(b"x")
+        slicer.dicomDatabase.addInstance(folder / f"{uid}.dcm", uid, "1.9")
+    return uids
 
 
 def page(panel):
@@ -47,7 +53,7 @@ def page(panel):
 
 def fix(panel, name):
     panel.module.export.fixButtons[name].click()
-    return page(panel)[name]
+    return page(panel)[name.removesuffix(" other")]
 
 
 def write(panel, tmp_path):
@@ -92,7 +98,7 @@ def test_E901_a_volume_from_a_file_can_be_saved_otherwise(panel, tmp_path):
     assert case.status == CaseTable.PREDICTED
 
 
-def test_E902_source_files_that_are_gone(panel, tmp_path):
+def test_E902_source_files_that_are_gone(panel, tmp_path, monkeypatch):
     ready_case(panel, tmp_path)
     for index in range(3):
         (tmp_path / f"1.2.{index}.dcm").unlink()
@@ -100,6 +106,11 @@ def test_E902_source_files_that_are_gone(panel, tmp_path):
     text = "4 of 12 source files are no longer in the DICOM database."
     assert page(panel)["files"] == ("error", text, "E902")
     assert panel.module.export.fixButtons["files"].text == "Import folder again…"
+    imported = []
+    monkeypatch.setattr(DicomExport, "importFolder", lambda folder: (imported.append(folder), play_series(tmp_path)))
+    dialogs.answers["getExistingDirectory"] = [str(tmp_path)]
+    assert fix(panel, "files") == ("ok", "All 12 source files are in the DICOM database", "")
+    assert imported == [str(tmp_path)]
 
 
 def test_E903_a_segment_without_code(panel, tmp_path):
@@ -143,6 +154,15 @@ def test_E906_a_Slicer_without_highdicom(panel, tmp_path, monkeypatch):
     assert page(panel)["packages"] == ("error", "DICOM-SEG needs the Python package highdicom.", "E906")
     assert panel.module.export.fixButtons["packages"].text == "Install for this module alone…"
     assert not panel.module.export.folderButton.enabled
+    saves_instead(panel, tmp_path, panel.module.export.fixButtons["packages other"])
+
+
+def saves_instead(panel, tmp_path, button):
+    """The button saves another format."""
+    assert button.text == "Save .seg.nrrd instead"
+    dialogs.answers["getSaveFileName"] = [(str(tmp_path / "instead.seg.nrrd"), "")]
+    button.click()
+    assert (tmp_path / "instead.seg.nrrd").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
@@ -159,6 +179,10 @@ def test_E907_E908_what_the_engine_refuses_leaves_no_file(panel, tmp_path, code,
     install_stub(tmp_path, act="refuse", code=code, message=message)
     assert write(panel, tmp_path) == (said or f"{message} [{code}]")
     assert list((tmp_path / "out").iterdir()) == []
+    buttons = panel.module.export.notice.buttons
+    buttons["Copy for bug report"].click()
+    assert message in qt.QApplication.clipboard().text()
+    saves_instead(panel, tmp_path, buttons["Save .seg.nrrd instead"])
 
 
 def test_E909_nobody_has_approved_it(panel, tmp_path):
@@ -166,9 +190,18 @@ def test_E909_nobody_has_approved_it(panel, tmp_path):
     case.setStatus(CaseTable.PREDICTED)
     text = "This segmentation has not been approved by a person."
     assert page(panel)["approval"] == ("error", text, "E909")
-    assert fix(panel, "approval") == ("warning", "Exported as 'unverified': nobody has approved it.", "E909")
+    assert [panel.module.export.fixButtons[name].text for name in ("approval", "approval other")] == ["Approve", "Export as 'unverified'"]
+    assert fix(panel, "approval other") == ("warning", "Exported as 'unverified': nobody has approved it.", "E909")
     assert write(panel, tmp_path).startswith("Written")
     assert json.loads((slicer_temporary() / "last_export.json").read_text())["options"]["is_unverified"] is True
+
+
+def test_E909_can_be_approved_on_the_page(panel, tmp_path):
+    case = ready_case(panel, tmp_path)
+    case.setStatus(CaseTable.PREDICTED)
+    page(panel)
+    assert fix(panel, "approval") == ("ok", "Approved by a person", "")
+    assert case.status == CaseTable.APPROVED and panel.module.export.folderButton.enabled
 
 
 def test_the_reviewer_may_be_left_out_and_names_are_turned_as_DICOM_writes_them(panel, tmp_path):

@@ -137,7 +137,7 @@ def test_E311_an_unreadable_file_is_named_and_the_others_are_added(panel, tmp_pa
     slicer.util.exportNode(node, str(tmp_path / "P008.nrrd"))
     slicer.mrmlScene.RemoveNode(node)
     panel.module.cases.add([tmp_path / "P007.nii.gz", tmp_path / "P008.nrrd"])
-    assert panel.module.cases.notice.message == "'P007.nii.gz' cannot be read. Skipped. [E311]"
+    assert panel.module.cases.notice.message == "'P007.nii.gz' cannot be read (the file is 42 bytes, it looks like a placeholder). Skipped. [E311]"
     assert [case.name for case in panel.desk.cases()] == ["P008"]
 
 

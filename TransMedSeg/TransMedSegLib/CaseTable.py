@@ -18,6 +18,9 @@ LABELED = PREFIX + "Labeled"
 TO_DO, PREDICTED, EDITED, APPROVED = "ToDo", "Predicted", "Edited", "Approved"
 ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 
+_SMALLEST_FILE = 1024
+"""Bytes. A pointer of Git LFS or of a cloud drive is smaller; a volume is larger."""
+
 
 @cache
 def statusTexts():
@@ -193,14 +196,24 @@ def loadFile(path):
     """Loads one volume file and puts it on the list.
 
     Raises:
-        OSError: It cannot be read; `args[0]` is its size in bytes.
+        OSError: It cannot be read.
     """
-    path = Path(path)
     try:
         node = slicer.util.loadVolume(str(path), properties={"show": False})
     except (RuntimeError, ValueError) as error:
-        raise OSError(path.stat().st_size if path.exists() else 0) from error
+        raise OSError(f"{path} cannot be read.") from error
     return addCase(node)
+
+
+def unreadableReason(path):
+    """Why a volume file probably cannot be read, for E311."""
+    path = Path(path)
+    size = path.stat().st_size if path.is_file() else 0
+    if not size:
+        return _("the file is empty or missing")
+    if size < _SMALLEST_FILE:
+        return _("the file is {size} bytes, it looks like a placeholder").format(size=size)
+    return _("it is damaged or of an unknown kind")
 
 
 def loadDicomFolder(folder):

@@ -112,11 +112,11 @@ class CasesPanel:
             try:
                 added.append(CaseTable.loadFile(path))
             except OSError:
-                unread.append(path.name)
+                unread.append(path)
         for folder in folders:
             added += CaseTable.loadDicomFolder(folder)
         if unread:
-            self.notice.say("\n".join(message("E311", name=name) for name in unread), "E311")
+            self.notice.say("\n".join(_unread(path) for path in unread), "E311")
         elif not added:
             names = ", ".join(Path(path).name for path in paths)
             self.notice.say(_("No volume was found in {names}.").format(names=names))
@@ -205,7 +205,7 @@ class CasesPanel:
         try:
             case = restore(leftover, CaseTable.cases())
         except OSError:
-            self.notice.say(message("E311", name=leftover.path.name), "E311")
+            self.notice.say(_unread(leftover.path), "E311")
             return
         if case is None:
             text = _("The work is in the segmentation '{case}'. Load its volume and put it on the list to go on.")
@@ -218,6 +218,11 @@ class CasesPanel:
     def _onDelete(self, leftover):
         leftover.delete()
         self.offerRestore()
+
+
+def _unread(path):
+    """E311 of a file, with the likely reason."""
+    return message("E311", name=path.name, reason=CaseTable.unreadableReason(path))
 
 
 def _number(value, digits):

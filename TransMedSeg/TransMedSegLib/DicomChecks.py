@@ -27,6 +27,7 @@ class Check:
         text: For the user.
         code: Of the message; "" where all is well.
         fix: What the button beside it says; "" without a button.
+        other: What a second button says, which does "<name> other".
     """
 
     name: str
@@ -34,6 +35,7 @@ class Check:
     text: str
     code: str = ""
     fix: str = ""
+    other: str = ""
 
 
 @dataclass
@@ -159,11 +161,11 @@ def _checkApproval(export):
         return Check("approval", OK, _("Approved by a person"))
     if export.isUnverified:
         return Check("approval", WARNING, _("Exported as 'unverified': nobody has approved it."), "E909")
-    return Check("approval", ERROR, message("E909"), "E909", _("Export as 'unverified'"))
+    return Check("approval", ERROR, message("E909"), "E909", _("Approve"), _("Export as 'unverified'"))
 
 
 def _lacksPackages():
-    return Check("packages", ERROR, message("E906", package="highdicom"), "E906", _("Install for this module alone…"))
+    return Check("packages", ERROR, message("E906", package="highdicom"), "E906", _("Install for this module alone…"), _("Save .seg.nrrd instead"))
 
 
 # What the buttons do

@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import DicomChecks, DicomExport, DicomPackages, SaveAs
+from .BugReport import bugReport
 from .Messages import withCode
 from .Notice import Notice
 
@@ -99,11 +100,13 @@ class ExportPanel:
             label = qt.QLabel(withCode(line.code, line.text))
             label.wordWrap = True
             self._lines.addWidget(label, row, 1)
-            if line.fix:
-                button = qt.QPushButton(line.fix)
-                button.connect("clicked()", lambda name=line.name: self._fix(name))
-                self._lines.addWidget(button, row, 2)
-                self.fixButtons[line.name] = button
+            titles = {line.name: line.fix, f"{line.name} other": line.other}
+            for column, (name, title) in enumerate(titles.items(), start=2):
+                if title:
+                    button = qt.QPushButton(title)
+                    button.connect("clicked()", lambda name=name: self._fix(name))
+                    self._lines.addWidget(button, row, column)
+                    self.fixButtons[name] = button
         self._lines.setColumnStretch(1, 1)
         canWrite = all(line.state != DicomChecks.ERROR for line in lines) and not self.engine.isRunning
         for button in (self.folderButton, self.databaseButton):
@@ -125,8 +128,10 @@ class ExportPanel:
             "geometry": lambda: DicomChecks.resampleToSource(self.export, self.desk.review, self.desk.beforeWrite),
             "empty": lambda: DicomChecks.removeEmptySegments(self.export),
             "terminology": lambda: DicomChecks.setLeftAtrium(self.export),
-            "approval": self._exportUnverified,
+            "approval": lambda: self.desk.review.approve(self.export.case),
+            "approval other": self._exportUnverified,
             "packages": self._installPackages,
+            "packages other": self._onSave,
         }
         fixes[name]()
         if self.export is not None:
@@ -144,12 +149,21 @@ class ExportPanel:
         packages = "\n".join(DicomPackages.REQUIREMENTS)
         question = _("Download these packages and what they need into a folder of this module?\n{packages}\nSlicer's own stay as they are.")
         if self._install is None and slicer.util.confirmOkCancelDisplay(question.format(packages=packages)):
-            self._install = DicomPackages.OwnPackages(self.notice.say, self._onInstalled)
-            self._install.start()
+            self._startInstall(None)
+
+    def _installFromFolder(self):
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose the folder with the wheels"))
+        if folder and self._install is None:
+            self._startInstall(Path(folder))
+
+    def _startInstall(self, wheelFolder):
+        self._install = DicomPackages.OwnPackages(self.notice.say, self._onInstalled)
+        self._install.start(wheelFolder)
 
     def _onInstalled(self, outcome):
         self._install = None
-        self.notice.say(outcome.text or _("Installed."), outcome.code)
+        again = ((_("Try again"), self._installPackages), (_("Install from folder…"), self._installFromFolder)) if outcome.code else ()
+        self.notice.say(outcome.text or _("Installed."), outcome.code, again)
         if self.export is not None:
             self.check()
 
@@ -191,7 +205,7 @@ class ExportPanel:
         self.desk.refresh()
 
     def _copy(self, text):
-        qt.QApplication.clipboard().setText(f"Slicer {slicer.app.applicationVersion}: {text}")
+        qt.QApplication.clipboard().setText(bugReport(text))
 
     def _onSave(self):
         """Asks for a file; its ending says the format."""

@@ -95,7 +95,7 @@ def _inputTexts() -> dict[str, str]:
         "E308": _("'{name}' looks like {found}; the model is for {expected}."),
         "E309": _("'{name}' contains no usable values."),
         "E310": _("{size} needs {needed_gb} GB of memory; {free_gb} GB is free. Draw a box around the heart."),
-        "E311": _("'{name}' cannot be read. Skipped."),
+        "E311": _("'{name}' cannot be read ({reason}). Skipped."),
         "E313": _("The volume was closed. The result is kept in '{file}'."),
     }
 

@@ -13,6 +13,7 @@ from .Messages import message
 from .ModelCard import cardOf
 from .ModelDownloadBox import ModelDownloadBox
 from .ModelFile import ModelRefused, hashOf
+from .ModelHelp import modelActions
 from .Notice import Notice
 
 _UI = Path(__file__).parent.parent / "Resources" / "UI" / "ModelDialog.ui"
@@ -31,7 +32,7 @@ class ModelDialog:
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.notice = Notice()
         self.ui.modelNoticePlace.layout().addWidget(self.notice)
-        self.download = ModelDownloadBox(self.ui, self.notice, self._onAdded)
+        self.download = ModelDownloadBox(self.ui, self.notice, self._onAdded, self.addFromFile)
         self._drop = FileDrop(self.ui.modelList, self.add)
         self._paths, self._card = [], None
         self._tips = {
@@ -44,7 +45,7 @@ class ModelDialog:
         }
         ui = self.ui
         ui.modelList.connect("currentRowChanged(int)", lambda row: self._show())
-        ui.addModelButton.connect("clicked()", self._onAdd)
+        ui.addModelButton.connect("clicked()", self.addFromFile)
         ui.removeModelButton.connect("clicked()", self._onRemove)
         ui.verifyModelButton.connect("clicked()", self.verify)
         ui.exportModelButton.connect("clicked()", self._onExport)
@@ -117,7 +118,8 @@ class ModelDialog:
         if added:
             self._onAdded(added[-1])
         if refused:
-            self.notice.say("\n".join(text for _code, text in refused), refused[0][0])
+            code = refused[0][0]
+            self.notice.say("\n".join(text for _code, text in refused), code, modelActions(code, self.addFromFile))
         elif not found:
             self.notice.say(_("No model was found in {names}.").format(names=", ".join(Path(path).name for path in paths)))
 
@@ -126,7 +128,8 @@ class ModelDialog:
         self.fill(path)
         self._onChanged(path)
 
-    def _onAdd(self):
+    def addFromFile(self):
+        """Asks for model files and archives, and adds them."""
         title = _("Model") + " (*.pt *.zip)"
         paths = qt.QFileDialog.getOpenFileNames(self.widget, _("Add models"), "", title)
         # PythonQt returns the list alone, PySide a pair with the filter.

@@ -5,6 +5,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .ModelDownload import ModelDownload, urlProblem
+from .ModelHelp import modelActions
 
 
 class ModelDownloadBox:
@@ -14,10 +15,11 @@ class ModelDownloadBox:
         ui: Widgets of the dialog.
         notice: Where messages go.
         onAdded: Called with the model file that was downloaded.
+        addFromFile: Asks for a model file instead.
     """
 
-    def __init__(self, ui, notice, onAdded):
-        self.ui, self.notice, self._onAdded = ui, notice, onAdded
+    def __init__(self, ui, notice, onAdded, addFromFile):
+        self.ui, self.notice, self._onAdded, self._addFromFile = ui, notice, onAdded, addFromFile
         self.download = ModelDownload(self._onProgress, self._onDone, self._onFailed)
         self._tips = {
             "url": _("Type an address that begins with https:// first"),
@@ -74,7 +76,7 @@ class ModelDownloadBox:
         if not code and not text:
             self.ui.downloadLabel.text = _("Cancelled.")
             return
-        self.notice.say(text, code, ((_("Download again"), self.start),))
+        self.notice.say(text, code, ((_("Download again"), self.start), *modelActions(code, self._addFromFile)))
 
     def _soon(self):
         """The download still calls itself running inside its own call."""

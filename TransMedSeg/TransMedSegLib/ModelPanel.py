@@ -15,6 +15,7 @@ from .Messages import message
 from .ModelCard import CARD_FILE, cardOf
 from .ModelDialog import ModelDialog, titleOf
 from .ModelFile import ModelRefused, hashOf
+from .ModelHelp import modelActions
 from .RunState import readJson
 
 _FAR = 1.5
@@ -156,12 +157,17 @@ class ModelPanel:
         """The model cannot be read; where it once was downloaded from is known from its card."""
         link = readJson(path.parent / CARD_FILE).get("url")
         if refusal.code == "E405" and link:
-            actions = ((_("Download again…"), lambda: self._offer(link)),)
+            actions = (*modelActions("E401", self._addFromFile), (_("Download again…"), lambda: self._offer(link)))
             self.notice.say(message("E401", link=link), "E401", actions)
         elif refusal.code == "E405":
             self.notice.say(str(refusal), "E405", ((_("Choose folder…"), self._onChooseFolder),))
         else:
-            self.notice.say(str(refusal), refusal.code, ((_("Manage…"), self.manage),))
+            actions = (*modelActions(refusal.code, self._addFromFile), (_("Manage…"), self.manage))
+            self.notice.say(str(refusal), refusal.code, actions)
+
+    def _addFromFile(self):
+        self.manage()
+        self.dialog.addFromFile()
 
     def _offer(self, link):
         self.manage()

@@ -5,8 +5,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import InputCheck, SegmentResult
-from .CaseTable import TO_DO, cases
+from . import CaseTime, InputCheck, SegmentResult, TimeFrames
+from .CaseTable import TO_DO, addCase, cases, removeCase
+from .GpuUsers import GpuUsers
 from .Messages import message
 from .ModelPanel import ModelPanel
 from .Notice import Notice
@@ -16,6 +17,7 @@ from .RegionPanel import RegionPanel
 from .RunState import State
 from .SegmentButtons import SegmentButtons
 from .SegmentRun import DONE, FAILED, Requests, SegmentRun
+from .StartDetails import detailsAction
 from .VolumeExchange import maskOf, readSegmentation, voxelVolumeMl
 
 
@@ -33,6 +35,7 @@ class SegmentPanel:
         self.run = None
         self.isStopping = self.hasFailed = False
         self._ignored = {}
+        self._gpuUsers = GpuUsers()
         self._pieces = None
         self.region = RegionPanel(desk)
         self.models = ModelPanel(desk, self.notice)
@@ -176,6 +179,8 @@ class SegmentPanel:
             self.ui.progressLabel.text = ending.text
         elif ending.state is not State.Finished:
             actions = ((_("Show log"), self._showLog), (_("Copy for bug report"), self._copyReport))
+            if ending.code == "E501":
+                actions = (detailsAction(), *actions)
             if ending.code == "E503":
                 actions = ((_("Draw a box around the heart"), self.region.draw), *actions)
             self.notice.say(ending.text or message("E502", reason=ending.state.value), ending.code or "E502", actions)
@@ -189,6 +194,7 @@ class SegmentPanel:
         again = lambda: self._ignore(case, problem.code)  # noqa: E731
         unlike = ((_("Continue"), again), (_("Choose another model"), self.models.manage))
         actions = {
+            "E302": ((_("Pick a time frame…"), lambda: self._pickFrame(case)),) if TimeFrames.frameCount(case.volume) else (),
             "E303": ((_("Apply the transform first"), lambda: self._harden(case)), (_("Ignore it for this run"), again)),
             "E306": ((_("Continue"), again),),
             "E310": ((_("Draw a box around the heart"), self.region.draw),),
@@ -199,6 +205,17 @@ class SegmentPanel:
 
     def _ignore(self, case, code):
         self._ignored.setdefault(case.id, set()).add(code)
+        self.segmentThis()
+
+    def _pickFrame(self, case):
+        """One frame takes the place of a time series on the list."""
+        index = TimeFrames.askForFrame(case.volume)
+        if index is None:
+            self.segmentThis()  # asks again
+            return
+        frame = addCase(TimeFrames.frameOf(case.volume, index))
+        removeCase(case)
+        self.desk.open(frame)
         self.segmentThis()
 
     def _harden(self, case):
@@ -245,11 +262,19 @@ class SegmentPanel:
                 (_("Segment by hand"), self._segmentByHand),
             )
         elif outcome.code == "E205" and outcome.case is not None:
-            actions = ((_("Run on the CPU"), lambda: self._runOnCpu(outcome.case)),)
+            actions = self._memoryActions(outcome)
         elif outcome.code == "E313":
             path = outcome.files["mask"]
             actions = ((_("Load"), lambda: slicer.util.loadSegmentation(str(path))),)
         self.notice.say(outcome.text, outcome.code, actions)
+
+    def _memoryActions(self, outcome):
+        """Ways on for a GPU that is too small (E205)."""
+        time = CaseTime.estimateText(self.model, "cpu", [outcome.case.volume])
+        title = _("Run on the CPU ({time})").format(time=time) if time else _("Run on the CPU")
+        onCpu = (title, lambda: self._runOnCpu(outcome.case))
+        say = lambda users: self.notice.say(f"{outcome.text}\n{users}", outcome.code, (onCpu,))  # noqa: E731
+        return onCpu, (_("Who uses the GPU?"), lambda: self._gpuUsers.ask(say))
 
     def _runOnCpu(self, case):
         self.desk.parameters.device = "cpu"

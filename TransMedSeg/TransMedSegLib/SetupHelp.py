@@ -49,6 +49,7 @@ class SetupHelp:
         log = (_("Show log"), self._page.showLog)
         again = (_("Try again"), self._page.again)
         copy = (_("Copy for bug report"), lambda: self._copy(outcome))
+        repair = (_("Repair now"), lambda: self._page.repair(outcome.repair))
         return {
             "E102": ((_("Install and restart"), self._installExtension),),
             "E103": (again, fromFolder),
@@ -56,8 +57,9 @@ class SetupHelp:
             "E105": (again, log),
             "E106": ((_("Details"), lambda: self._show(_writingDetails())), log),
             "E107": (log, again, copy),
-            "E108": ((_("Repair now"), lambda: self._page.repair(outcome.repair)),),
+            "E108": (repair,),
             "E109": ((_("Restart"), lambda: self._page.restart(outcome)),),
+            "E111": (repair,) if outcome.repair else (),
             "E501": (detailsAction(), again),
         }.get(outcome.code, ())
 
