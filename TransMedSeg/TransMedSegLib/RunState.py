@@ -54,12 +54,14 @@ class Ending:
         code: Code of the message; may be empty.
         text: What happened and what to do.
         result: What the engine handed over at the end.
+        fixes: Changes of the job's options that would help, each enough alone.
     """
 
     state: State
     code: str = ""
     text: str = ""
     result: dict = field(default_factory=dict)
+    fixes: tuple = ()
 
 
 @dataclass
@@ -178,7 +180,7 @@ def endingOf(event: dict, runDir: Path) -> Ending:
     if code in ("", "E502"):
         code = codeIn(text) or "E502"
         text = message("E502", reason=text) if code == "E502" else _textOf(code, runDir)
-    return Ending(State.Failed, code, text or _textOf(code, runDir))
+    return Ending(State.Failed, code, text or _textOf(code, runDir), fixes=tuple(event.get("fixes") or ()))
 
 
 def endingByForce(runDir: Path) -> Ending:

@@ -14,10 +14,11 @@ from .EngineProcess import EngineProcess, silenceText
 from .Messages import message
 from .PanelState import PanelState
 from .RunList import RunList, deviceTitle, isOlderVersion
-from .RunState import CLOSED_FILE, Ending, State, durationText, lastIteration, readJson, savedModel
+from .RunState import CLOSED_FILE, Ending, State, durationText, endingOf, lastEnding, lastIteration, readJson, savedModel
 from .TrainCases import readCases
 from .TrainFolds import queueFolds, startFolds, stopFolds
 from .TrainJob import trainOptions
+from .TrainMemory import fixActions
 from .TrainParameters import ScoreOn
 from .TrainStop import TrainStop, stoppedText
 
@@ -120,13 +121,16 @@ class TrainFollow:
         elif ending.state == State.Interrupted:
             self._panel.notice.say(_("The run was interrupted."), "", (self._resumeAction(runDir),))
         else:
-            self._panel.notice.say(ending.text, ending.code, self.helpActions(runDir))
+            self._panel.notice.say(ending.text, ending.code, self._fixActions(runDir, ending) + self.helpActions(runDir))
         self._panel.setState(PanelState.Failed if ending.state == State.Failed else self._panel.restingState())
         self._panel.runs.refresh()
 
     def _resumeAction(self, runDir: Path) -> tuple:
         title = _("Resume from iteration {iteration}").format(iteration=lastIteration(runDir))
         return title, lambda: self.resume(runDir)
+
+    def _fixActions(self, runDir: Path, ending: Ending) -> tuple:
+        return fixActions(runDir, ending.fixes, lambda: self.resume(runDir))
 
     def helpActions(self, runDir: Path) -> tuple:
         actions = [(_("Show log"), self._showLog), (_("Copy for bug report"), lambda: self._panel.result.copyReport(runDir))]
@@ -186,7 +190,9 @@ class TrainFollow:
         if isOlderVersion(summary.version):
             self._panel.notice.say(self._olderText(summary.version), "E810")
         elif summary.canResume:
-            self._panel.notice.say(_("This run can be resumed."), "", (self._resumeAction(runDir),))
+            last = lastEnding(events)
+            fixes = self._fixActions(runDir, endingOf(last, runDir)) if last is not None else ()
+            self._panel.notice.say(_("This run can be resumed."), "", (*fixes, self._resumeAction(runDir)))
 
     def _sayForeign(self, runDir: Path) -> None:
         lock = protocol.read_lock(runDir)

@@ -45,7 +45,7 @@ EVENT_KINDS = {
     "finished": "result",
     "stopped": "step; the run can be resumed",
     "paused": "code, message, hint; the run can be resumed",
-    "failed": "code, message, hint",
+    "failed": "code, message, hint, fixes: changes of the job's options that would help",
 }
 
 

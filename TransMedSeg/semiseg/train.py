@@ -31,6 +31,7 @@ from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
 from .training.memory import peak_host_memory_gb
 from .training.probe import mean_step_seconds
+from .training.smaller import SHRINKABLE
 from .training.validate import Validation
 
 Report = Callable[..., None]
@@ -158,7 +159,9 @@ def _baseline(
         folder.mkdir(exist_ok=True)
     wait_for_all()
     if any_rank((folder / JOB_FILE).exists()):
-        other = resolve(TrainJob(**read_job(folder).options), device)  # begun before: its length is settled
+        begun = TrainJob(**read_job(folder).options)  # its length is settled; batch and patch may have become smaller since (E206)
+        smaller = {name: resolved.job.training[name] for name in SHRINKABLE}
+        other = resolve(replace(begun, training={**begun.training, **smaller}), device)
     else:
         other = resolve(_baseline_job(resolved, prepared, device), device)
         if world.is_main:
@@ -235,6 +238,7 @@ def _result(
         "peak_gpu_memory_gb": round(outcome.peak_memory_gb, 2),
         "peak_host_memory_gb": round(peak_host_memory_gb(), 2),
         "checkpoint": "last",
+        **({"smaller_since": list(outcome.changes)} if outcome.changes else {}),
     }
 
 

@@ -103,7 +103,8 @@ def _explain(error: Exception, run_dir: Path, report: Report, is_shown: bool) ->
         hint = "Free at least 1 GB, then run it again: it continues from its last saved state."
         return _end(ExitCode.STOPPED, report, "paused", dict(code=error.code, message=error.message, hint=hint))
     path = None if error.path is None else str(error.path)
-    return _end(ExitCode.REFUSED, report, "failed", dict(code=error.code, message=error.message, hint=error.hint, path=path))
+    last = dict(code=error.code, message=error.message, hint=error.hint, path=path)
+    return _end(ExitCode.REFUSED, report, "failed", {**last, "fixes": error.fixes} if error.fixes else last)
 
 
 def _end(code: ExitCode, report: Report, kind: str, values: dict[str, Any]) -> ExitCode:

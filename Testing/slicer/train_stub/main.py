@@ -117,7 +117,12 @@ def deaf(behavior, job, report):
 
 
 def fail(behavior, job, report):
-    report("failed", code=behavior["code"], message=behavior["message"], hint=behavior.get("hint", ""))
+    for event in behavior.get("events", []):
+        report(**event)
+    if "fixes" in behavior:
+        report("failed", code=behavior["code"], message=behavior["message"], hint=behavior.get("hint", ""), fixes=behavior["fixes"])
+    else:
+        report("failed", code=behavior["code"], message=behavior["message"], hint=behavior.get("hint", ""))
     return 2
 
 

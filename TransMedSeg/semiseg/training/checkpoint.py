@@ -11,6 +11,7 @@ import torch
 
 from ..data.atomic import replacing
 from ..errors import InputError
+from .smaller import smaller_settings
 
 FORMAT_VERSION = 1
 
@@ -36,7 +37,8 @@ def read_state(path: Path, identity: dict[str, Any], device: torch.device) -> di
     """Reads a training state.
 
     Raises:
-        InputError: The file is damaged, of another version (E810), or belongs to other options.
+        InputError: The file is damaged, of another version (E810), or belongs to other options. Batches and patches may have become smaller:
+            the state's ``changes`` then end with what and when.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -54,7 +56,10 @@ def read_state(path: Path, identity: dict[str, Any], device: torch.device) -> di
         )
     wanted = json.loads(json.dumps(identity, sort_keys=True))
     changed = sorted(key for key in {*saved, *wanted} if saved.get(key) != wanted.get(key))
-    if changed:
+    smaller = smaller_settings(saved.get("training", {}), wanted.get("training", {})) if changed == ["training"] else None
+    if smaller:
+        state["changes"] = [*state.get("changes", []), {"iteration": state["iteration"], **smaller}]
+    elif changed:
         details = "; ".join(f"{key}: {saved.get(key)} before, {wanted.get(key)} now" for key in changed)
         raise InputError(
             f"The run was started with other options and cannot be continued ({details}).",

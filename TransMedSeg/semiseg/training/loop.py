@@ -20,6 +20,7 @@ from .case_labels import CaseLabels
 from .checkpoint import read_state, write_state
 from .optimizer import learning_rate, make_optimizer
 from .options import TrainOptions
+from .smaller import in_words
 
 MAX_SETBACKS = 3
 
@@ -33,12 +34,14 @@ class Outcome:
         is_complete: False when it was asked to stop before its end.
         seconds: Spent in steps and in labeling cases since iteration 0, validation and saving apart.
         peak_memory_gb: Of the GPU; 0 on a CPU.
+        changes: Where memory had run out and the run was continued with smaller settings: ``{"iteration", name: [before, now]}``.
     """
 
     iteration: int
     is_complete: bool
     seconds: float
     peak_memory_gb: float
+    changes: tuple[dict[str, Any], ...] = ()
 
 
 class Fit:
@@ -83,6 +86,8 @@ class Fit:
         self.case_labels = case_labels
         self.labeling_rounds = [] if case_labels is None else _rounds(self.stages, *method.case_labeling)
         self.step_scale, self.setbacks, self.iteration, self.started_stage = 1.0, 0, 0, ""
+        self.changes: list[dict[str, Any]] = []
+        self._saved_at = -1
         self.clock = _Clock(options.iterations)
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
         self._good: dict[str, Any] = {}
@@ -98,7 +103,7 @@ class Fit:
         """
         same_weights(self.method)
         if self.state_path is not None and self.state_path.exists():
-            self._restore(read_state(self.state_path, self.identity, self.device))
+            self._continue(read_state(self.state_path, self.identity, self.device))
         elif self.case_labels is not None:
             self.case_labels.forget()
         self.method.train()
@@ -109,7 +114,7 @@ class Fit:
         while self.iteration < self.options.iterations:
             if any_rank(self.should_stop()):
                 self.save()
-                return Outcome(self.iteration, False, clock.seconds, self._peak_memory_gb())
+                return self._outcome(is_complete=False)
             progress = self._progress()
             self._enter_stage(progress)
             with clock:
@@ -136,7 +141,19 @@ class Fit:
         self.save()
         if self.case_labels is not None:
             self.case_labels.forget()
-        return Outcome(self.iteration, True, clock.seconds, self._peak_memory_gb())
+        return self._outcome(is_complete=True)
+
+    def _outcome(self, is_complete: bool) -> Outcome:
+        changes = tuple(one for one in self.changes if one["iteration"] < self.options.iterations)  # later ones were made for the baseline
+        return Outcome(self.iteration, is_complete, self.clock.seconds, self._peak_memory_gb(), changes)
+
+    def _continue(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state, and says where its settings have become smaller."""
+        self._restore(state)
+        self._saved_at = self.iteration
+        if self.changes and self.changes[-1]["iteration"] == self.iteration:
+            changes = {name: pair for name, pair in self.changes[-1].items() if name != "iteration"}
+            self.report("state", message=f"Continues from iteration {self.iteration} with {in_words(changes)}.")
 
     def _label_cases(self) -> bool:
         """One round of labels of whole cases; False when it was asked to stop."""
@@ -147,8 +164,12 @@ class Fit:
         """Writes the resumable state, from rank 0; never one whose weights are no numbers."""
         if self.state_path is not None and self.world.is_main:
             state = self._state() if _is_finite(self.method) else self._good
-            write_state(self.state_path, state, self.identity)
-            self.report("saved", path=str(self.state_path), what="state", step=self.iteration)
+            self._write(state)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        write_state(self.state_path, state, self.identity)
+        self._saved_at = state["iteration"]
+        self.report("saved", path=str(self.state_path), what="state", step=self._saved_at)
 
     def _step(self, batch: Batch, progress: Progress) -> None:
         rate = self.step_scale * learning_rate(self.options, progress, self.method.stages)
@@ -235,6 +256,7 @@ class Fit:
             "step_scale": self.step_scale,
             "setbacks": self.setbacks,
             "seconds": self.clock.seconds,
+            "changes": list(self.changes),
             "method": {name: value.detach().clone() for name, value in self.method.state_dict().items()},
             "optimizer": _cloned(self.optimizer.state_dict()),
             "random": torch.get_rng_state(),  # dropout is the only user of the global generator
@@ -248,6 +270,7 @@ class Fit:
         self.optimizer.load_state_dict(_cloned(state["optimizer"]))
         self.iteration, self.started_stage = state["iteration"], state["started_stage"]
         self.step_scale, self.setbacks = state["step_scale"], state["setbacks"]
+        self.changes = list(state.get("changes", []))
         self.clock.seconds = max(self.clock.seconds, state["seconds"])  # a setback does not give time back
         if self.labeling_rounds and self.labeling_rounds[0] < self.iteration < self.options.iterations:
             self.case_labels.restore(self.iteration)
@@ -259,8 +282,11 @@ class Fit:
         return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.device.type == "cuda" else 0.0
 
     def _out_of_memory(self) -> InputError:
+        """The message. The last good state is saved first: the step that failed may have left traces in the weights."""
         from .memory import what_would_fit
 
+        if self.state_path is not None and self.world.is_main and self._good["iteration"] > self._saved_at:
+            self._write(self._good)
         return what_would_fit(self.options, self.device, self.iteration)
 
 

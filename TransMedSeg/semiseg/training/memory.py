@@ -8,6 +8,7 @@ import torch
 
 from ..errors import InputError
 from .options import TrainOptions
+from .smaller import fixes_for
 
 
 def what_would_fit(options: TrainOptions, device: torch.device, iteration: int) -> InputError:
@@ -22,20 +23,20 @@ def what_would_fit(options: TrainOptions, device: torch.device, iteration: int) 
     else:
         total = available = needed = 0.0
     ratio = 0.5 if needed <= 0 else min(0.9 * available / max(needed, 1.0), 0.9)
+    fixes = fixes_for(options, ratio)
     suggestions = []
-    smaller = max(2, int(options.batch_labeled * ratio) // 2 * 2)
-    if smaller < options.batch_labeled:
-        suggestions.append(f"batch {smaller} instead of {options.batch_labeled}")
-    scale = ratio ** (1 / 3)
-    patch = tuple(side if side == 1 else max(16, int(side * scale) // 16 * 16) for side in options.patch_size)
-    if patch != options.patch_size:
-        suggestions.append("patch " + "×".join(map(str, patch)) + " instead of " + "×".join(map(str, options.patch_size)))
+    for change in (fix["training"] for fix in fixes):
+        if "batch_labeled" in change:
+            suggestions.append(f"batch {change['batch_labeled']} instead of {options.batch_labeled}")
+        else:
+            suggestions.append("patch " + "×".join(map(str, change["patch_size"])) + " instead of " + "×".join(map(str, options.patch_size)))
     numbers = f"more than {needed / 1e9:.1f} GB with these settings, {available / 1e9:.1f} of {total / 1e9:.1f} GB can be used" if total else "more memory"
     return InputError(
         f"Training needs {numbers}; it stopped at iteration {iteration}.",
         code="E206",
         hint=("Use " + " or ".join(suggestions) + "." if suggestions else "Use a narrower network or the CPU.")
         + " The run continues from its last saved state.",
+        fixes=fixes,
     )
 
 
