@@ -285,6 +285,67 @@ def test_cancelled_installation_takes_back_what_it_added(pip):
     assert pip.calls()[1][0] == "uninstall" and pip.calls()[1][-1] == "h5py"
 
 
+@pytest.mark.parametrize("isBack", [True, False])
+def test_E111_a_cancelled_installation_puts_back_what_it_replaced_or_took_away(pip, isBack):
+    """pip is ended between taking the old pillow away and putting the new one in its place; scipy was replaced already."""
+    pip.versions["pillow"] = "11.3.0"
+    pip.plan(seconds=60)
+    after = {"numpy": "2.4.6", "scipy": "1.18.0", "h5py": "3.12"}
+
+    def versions():
+        if not pip.calls():
+            return dict(pip.versions)
+        restores = [call for call in pip.calls() if "--force-reinstall" in call]
+        return {**pip.versions, "scipy": "1.17.1" if isBack else "1.18.0"} if restores else after
+
+    install = PipInstall.PipInstall(pip.lines.append, pip.outcomes.append, versions)
+    install.start(["h5py>=3.10"])
+    assert until(lambda: pip.lines)
+    pip.plan()
+    install.cancel()
+    outcome = pip.outcome()
+    calls = pip.calls()
+    assert [call[0] for call in calls] == ["install", "uninstall", "install"] and calls[1][-1] == "h5py"
+    assert calls[2][-2:] == ["pillow==11.3.0", "scipy==1.17.1"] and "--no-deps" in calls[2]
+    if isBack:
+        assert (outcome.code, outcome.repair) == ("E111", [])
+        assert outcome.text == "Cancelled. Packages added so far were removed. Put back: pillow 11.3.0, scipy 1.17.1."
+    else:
+        assert outcome.repair == ["scipy==1.17.1"]
+        text = "Cancelled. Packages added so far were removed. Put back: pillow 11.3.0. Not put back: scipy 1.17.1. Repair tries it again."
+        assert outcome.text == text
+
+
+def test_E111_the_version_before_is_looked_for_in_the_folder_of_wheels_too(pip, tmp_path):
+    pip.plan(seconds=60)
+    install = pip.install()
+    install.start(["h5py>=3.10"], tmp_path)
+    assert until(lambda: pip.lines)
+    pip.versions["scipy"] = "1.18.0"
+    pip.plan()
+    install.cancel()
+    assert pip.outcome().code == "E111"
+    assert pip.calls()[-1][pip.calls()[-1].index("--find-links") + 1] == str(tmp_path) and "--no-index" not in pip.calls()[-1]
+
+
+def test_E111_what_could_not_be_put_back_can_be_repaired(page, pip):
+    page._onInstalled(PipInstall.cancelOutcome({"scipy": "1.17.1"}, {"scipy": "1.17.1"}))
+    assert list(page.notice.buttons) == ["Repair now"]
+    page.notice.buttons["Repair now"].click()
+    assert until(lambda: not page.isInstalling)
+    assert [call for call in pip.calls() if "install" in call][-1][-1] == "scipy==1.17.1"
+
+
+def test_a_package_that_pip_has_put_aside_counts_as_gone(tmp_path, monkeypatch):
+    for name, version, folder in (("whole", "1.0", "whole"), ("halfway", "2.0", "~alfway")):
+        place = tmp_path / f"{folder}-{version}.dist-info"
+        place.mkdir()
+        (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = PipInstall.installedVersions()
+    assert found["whole"] == "1.0" and "halfway" not in found
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="taskkill ends trees on Windows")
 def test_cancel_ends_what_the_launcher_started(pip):
     """As Slicer's PythonSlicer, the launcher starts Python as a child, and pip starts others for packages that it builds."""

@@ -53,9 +53,15 @@ class Outcome:
 
 
 def installedVersions() -> dict[str, str]:
-    """All packages of this Python, by lower-case name."""
+    """All packages of this Python, by lower-case name. What pip had put aside when it was ended counts as gone."""
     importlib.invalidate_caches()
-    return {str(one.metadata["Name"]).lower(): one.version for one in importlib.metadata.distributions() if one.metadata["Name"]}
+    found = (one for one in importlib.metadata.distributions() if one.metadata["Name"] and not _isPutAside(one))
+    return {str(one.metadata["Name"]).lower(): one.version for one in found}
+
+
+def _isPutAside(distribution: importlib.metadata.Distribution) -> bool:
+    """pip renames "numpy-2.4.6.dist-info" to "~umpy-2.4.6.dist-info" until the new version is in its place."""
+    return Path(str(getattr(distribution, "_path", ""))).name.startswith("~")
 
 
 class PipInstall:
@@ -77,7 +83,10 @@ class PipInstall:
         self._process = self._retired = None
         self._before: dict[str, str] = {}
         self._lines: list[str] = []
-        self._isCancelled = self._isUndoing = False
+        self._isCancelled = False
+        self._undoing: list[list[str]] | None = None
+        self._toRestore: dict[str, str] = {}
+        self._wheelFolder: Path | None = None
         self._constraints = None
         self._wait = None
 
@@ -90,7 +99,7 @@ class PipInstall:
             self._wait.connect("timeout()", lambda: self._isCancelled or self.start(requirements, wheelFolder))
             self._wait.start(_WAIT_MS)
             return
-        self._before = self._versions()
+        self._before, self._wheelFolder = self._versions(), wheelFolder
         others = list(requirements)
         if wheelFolder is None:
             others = [one for one in requirements if _nameOf(one) != "torch"]
@@ -106,7 +115,7 @@ class PipInstall:
 
     def startInto(self, folder: Path, requirements: list[str], wheelFolder: Path | None = None) -> None:
         """Installs packages and all they need into a folder of its own; Slicer's stay as they are and are not used."""
-        self._before = self._versions()
+        self._before = {}  # so there is nothing to put back
         arguments = ["-m", "pip", "install", "--disable-pip-version-check", "--target", str(folder)]
         if wheelFolder is not None:
             arguments += ["--no-index", "--find-links", str(wheelFolder)]
@@ -118,7 +127,7 @@ class PipInstall:
         self._run(["-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--force-reinstall", *packages])
 
     def cancel(self) -> None:
-        """Ends the installation and removes what it added."""
+        """Ends the installation, removes what it added and puts back what it changed."""
         if self._isCancelled:
             return
         self._isCancelled = True
@@ -180,8 +189,8 @@ class PipInstall:
     def _onFinished(self, exitCode: int) -> None:
         self._onOutput()
         self._retire()
-        if self._isUndoing:
-            self._onDone(Outcome("E111", message("E111")))
+        if self._undoing is not None:
+            self._undoNext()
         elif self._isCancelled:
             self._undo()
         else:
@@ -195,13 +204,30 @@ class PipInstall:
             self._constraints = None
 
     def _undo(self) -> None:
-        """Takes away what this installation added; what was there before stays."""
-        added = sorted(set(self._versions()) - set(self._before)) if self._before else []
-        if not added:
-            self._onDone(Outcome("E111", message("E111")))
-            return
-        self._isUndoing = True
-        self._run(["-m", "pip", "uninstall", "--yes", "--disable-pip-version-check", *added])
+        """Takes away what this installation added, and puts back what it replaced or had just taken away."""
+        now = self._versions() if self._before else {}
+        added = sorted(set(now) - set(self._before))
+        self._toRestore = self._differing()
+        pip, self._undoing = ["-m", "pip"], []
+        if added:
+            self._undoing.append([*pip, "uninstall", "--yes", "--disable-pip-version-check", *added])
+        if self._toRestore:
+            # Not only from the folder of wheels: the version before need not be in it.
+            links = ["--find-links", str(self._wheelFolder)] if self._wheelFolder is not None else []
+            packages = [f"{name}=={version}" for name, version in self._toRestore.items()]
+            self._undoing.append([*pip, "install", "--disable-pip-version-check", "--no-deps", "--force-reinstall", *links, *packages])
+        self._undoNext()
+
+    def _differing(self) -> dict[str, str]:
+        """Packages that were there before and are not as they were, with the versions they had."""
+        now = self._versions() if self._before else {}
+        return {name: version for name, version in sorted(self._before.items()) if now.get(name) != version}
+
+    def _undoNext(self) -> None:
+        if self._undoing:
+            self._run(self._undoing.pop(0))
+        else:
+            self._onDone(cancelOutcome(self._toRestore, self._differing()))
 
     def _finish(self, exitCode: int) -> None:
         if exitCode != 0:
@@ -218,6 +244,23 @@ def changeOutcome(before: dict[str, str], after: dict[str, str]) -> Outcome:
     name = changed[0]
     text = message("E108", package=name, before=before[name], after=after.get(name) or _("nothing"))
     return Outcome("E108", text, [f"{one}=={before[one]}" for one in changed])
+
+
+def cancelOutcome(restored: dict[str, str], missing: dict[str, str]) -> Outcome:
+    """What a cancelled installation has left behind.
+
+    Args:
+        restored: Packages that were put back, with their versions.
+        missing: Those of them that are not back.
+    """
+    text = message("E111")
+    back = ", ".join(f"{name} {version}" for name, version in restored.items() if name not in missing)
+    if back:
+        text = _("{text} Put back: {packages}.").format(text=text, packages=back)
+    if missing:
+        away = ", ".join(f"{name} {version}" for name, version in missing.items())
+        text = _("{text} Not put back: {packages}. Repair tries it again.").format(text=text, packages=away)
+    return Outcome("E111", text, [f"{name}=={version}" for name, version in missing.items()])
 
 
 def failureOutcome(lines: list[str]) -> Outcome:
