@@ -128,12 +128,16 @@ def fail(behavior, job, report):
 
 def pause_itself(behavior, job, report):
     report("saved", path="resume.pt", what="state", step=2100)
+    (RUN_DIR / protocol.RESUME_FILE).write_text("2100")
     report("paused", code=behavior.get("code", "E807"), message="", hint="")
     return 3
 
 
 def crash(behavior, job, report):
-    """Ends without a last event, with some text in the log."""
+    """Ends without a last event, with some text in the log; after it saved its state where the test says so."""
+    if "saved_at" in behavior:
+        report("saved", path=str(RUN_DIR / protocol.RESUME_FILE), what="state", step=behavior["saved_at"])
+        (RUN_DIR / protocol.RESUME_FILE).write_text(str(behavior["saved_at"]))
     print(behavior.get("log", ""), file=sys.stderr, flush=True)
     os._exit(behavior.get("exit_code", 1))
 
