@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 from semiseg.data.augment import AugmentOptions, draw_intensity
-from semiseg.data.batches import Batch
+from semiseg.data.batches import Batch, Stream
 from semiseg.data.randomness import generator_for
 from semiseg.methods import METHODS, load_method
 from semiseg.methods.base import AbstractMethod, Progress, Task
@@ -119,7 +119,7 @@ def make_batch(patch: tuple[int, int, int], device: torch.device) -> Batch:
     images = (ball + 0.5 * torch.randn(4, *patch, generator=generator))[:, None]
     draws = [draw_intensity(generator_for(0, 0, sample, "bench"), AugmentOptions().intensity) for sample in range(4)]
     images, ball = images.to(device), ball.to(device)
-    return Batch(images[:2], ball[:2], images[2:], (0, 1), draws[:2], draws[2:], 0)
+    return Batch(Stream.of(images[:2], ball[:2], draws[:2], [0, 1]), Stream.of(images[2:], None, draws[2:], [0, 1]), 0)
 
 
 def seconds(work: Callable[[], None], device: torch.device) -> float:

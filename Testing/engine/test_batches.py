@@ -119,7 +119,7 @@ def test_a_streamed_set_reads_only_around_the_patch():
             image, label = super().arrays(index)
             return image.view(Watched), label
 
-    make_batches(Large(2, shape=(60, 60, 60)), augment=UNMOVED, labeled=(0, 1), unlabeled=(), counts=(2, 0), budget_bytes=0).batch(0)
+    make_batches(Large(2, shape=(60, 60, 60)), augment=UNMOVED, labeled=(0, 1), unlabeled=(), counts=(2, 0), budget_bytes=0).batch(0).labels
     assert len(read) == 2 and max(read) < 20**3
 
 
@@ -139,7 +139,7 @@ def test_slices_make_two_dimensional_batches(cases):
 
 def test_without_unlabeled_cases_there_is_no_second_stream(cases):
     batch = make_batches(cases, unlabeled=()).batch(0)
-    assert batch.unlabeled is None and batch.unlabeled_cases == () and batch.intensity_unlabeled == []
+    assert batch.unlabeled is None and batch.unlabeled_cases == () and batch.unlabeled_labels is None
 
 
 def test_without_labeled_cases_there_is_no_training(cases):
@@ -153,3 +153,19 @@ def test_batches_that_cannot_be_shared_in_pairs_are_refused(cases, counts, world
     with pytest.raises(InputError, match="batch") as raised:
         make_batches(cases, counts=counts, world_size=world_size)
     assert f"multiple of {2 * world_size}" in raised.value.hint
+
+
+def test_what_a_step_leaves_out_is_not_cut(cases, monkeypatch):
+    """A sample costs time when it is looked at, once, and a part of a batch is the same samples."""
+    cut = []
+    patch = CaseStore.patch
+    monkeypatch.setattr(CaseStore, "patch", lambda self, index, *rest: cut.append(index) or patch(self, index, *rest))
+    batch = make_batches(cases, counts=(4, 4)).batch(3)
+    assert not cut
+    part = batch.part(slice(0, None, 2), slice(1, None, 2))
+    images = part.unlabeled
+    assert cut == list(batch.unlabeled_cases[1::2]) == list(part.unlabeled_cases)
+    assert torch.equal(images, batch.unlabeled[1::2]) and len(cut) == 4
+    assert torch.equal(part.perturb_labeled(), batch.perturb_labeled()[0::2])
+    assert torch.equal(part.labels, batch.labels[0::2])
+    assert len(cut) == 8, "no sample is cut twice"

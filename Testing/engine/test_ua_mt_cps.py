@@ -223,7 +223,7 @@ def test_presets_fit_and_learn_four_classes_of_planes(kind, preset):
 @pytest.mark.parametrize("kind", [UAMeanTeacher, CPS])
 def test_without_unlabeled_images_the_labels_remain(kind):
     batch = tiny_batch()
-    alone = type(batch)(batch.labeled, batch.labels, None, (), batch.intensity_labeled, [], 0)
+    alone = type(batch)(batch.labeled_stream, None, 0)
     losses = kind(tiny_task(), kind.Options())(alone, at())
     assert torch.isfinite(losses["total"]) and not {"consistency", "cross"} & set(losses)
 

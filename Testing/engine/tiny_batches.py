@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from semiseg.data.augment import IntensityDraw, draw_intensity
-from semiseg.data.batches import Batch
+from semiseg.data.batches import Batch, Stream
 from semiseg.data.randomness import generator_for
 from semiseg.methods.base import Progress, Task
 
@@ -42,15 +42,8 @@ def tiny_batch(seed: int = 0, shape: tuple[int, ...] = (16, 16, 16), num_classes
     draws: list[IntensityDraw] = [
         draw_intensity(generator_for(seed, 0, sample, "test"), 0.0) for sample in range(2 * num_each)
     ]
-    return Batch(
-        images[:num_each],
-        labels[:num_each],
-        images[num_each:],
-        tuple(range(num_each)),
-        draws[:num_each],
-        draws[num_each:],
-        seed,
-    )
+    labeled = Stream.of(images[:num_each], labels[:num_each], draws[:num_each], [0] * num_each)
+    return Batch(labeled, Stream.of(images[num_each:], None, draws[num_each:], list(range(num_each))), seed)
 
 
 def at(stage: str = "train", fraction: float = 0.5, iteration: int = 10) -> Progress:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -15,44 +17,103 @@ from .cache import PreparedSet
 from .randomness import device_generator, generator_for, seed_for
 
 
+class Stream:
+    """The labeled or the unlabeled samples of a batch. A sample is cut when something first looks at it, so what a step leaves out costs nothing.
+
+    Args:
+        cut: Gives a sample's image (1, *space) float32 and its labels (*space) int64, or None, by its number.
+        draws: One intensity change for each sample.
+        cases: Index of each sample's case in the prepared set.
+    """
+
+    def __init__(self, cut: Callable[[int], tuple[Tensor, Tensor | None]], draws: list[IntensityDraw], cases: list[int]) -> None:
+        self._cut, self.draws, self.cases = cache(cut), draws, tuple(cases)
+
+    @staticmethod
+    def of(images: Tensor, labels: Tensor | None, draws: list[IntensityDraw], cases: list[int]) -> Stream:
+        """A stream of samples that are there already: images (sample, 1, *space), labels (sample, *space) or None."""
+        return Stream(lambda sample: (images[sample], None if labels is None else labels[sample]), draws, cases)
+
+    def __getitem__(self, samples: slice) -> Stream:
+        numbers = range(len(self.draws))[samples]
+        return Stream(lambda sample: self._cut(numbers[sample]), self.draws[samples], list(self.cases[samples]))
+
+    @cached_property
+    def images(self) -> Tensor:
+        """(sample, 1, *space) float32; only geometry has been changed."""
+        return torch.stack([self._cut(sample)[0] for sample in range(len(self.draws))])
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """(sample, *space) int64, or None."""
+        labels = [self._cut(sample)[1] for sample in range(len(self.draws))]
+        return None if labels[0] is None else torch.stack(labels)
+
+    @cached_property
+    def perturbed(self) -> Tensor:
+        """The images with their intensity changed: the student's view."""
+        return change_intensity(self.images, self.draws)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What a method sees in one step. Labeled and unlabeled samples are drawn separately; only geometry has been changed.
+    """What a method sees in one step. Labeled and unlabeled samples are drawn separately.
 
     Samples come in pairs (0, 1), (2, 3), ... for methods that mix two of a kind.
 
     Attributes:
-        labeled: (num_labeled, 1, *space) float32.
-        labels: (num_labeled, *space) int64.
-        unlabeled: (num_unlabeled, 1, *space) float32; None when the task has no unlabeled cases.
-        unlabeled_labels: (num_unlabeled, *space) int64 pseudo-labels; None unless every unlabeled case has been labeled (``CaseStore.set_label``).
-        unlabeled_cases: Index of each unlabeled sample's case in the prepared set.
-        intensity_labeled, intensity_unlabeled: One draw for each sample; ``perturb`` applies them.
+        labeled_stream: The samples with labels drawn by a person.
+        unlabeled_stream: The others; None when the task has no unlabeled cases. Their labels are pseudo-labels, and None unless every
+            unlabeled case has been labeled (``CaseStore.set_label``).
         seed: A number for everything else that a method draws in this step; the same on every rank.
     """
 
-    labeled: Tensor
-    labels: Tensor
-    unlabeled: Tensor | None
-    unlabeled_cases: tuple[int, ...]
-    intensity_labeled: list[IntensityDraw]
-    intensity_unlabeled: list[IntensityDraw]
+    labeled_stream: Stream
+    unlabeled_stream: Stream | None
     seed: int
-    unlabeled_labels: Tensor | None = None
 
-    def perturb_labeled(self, samples: slice = slice(None)) -> Tensor:
-        """The labeled images, or some of them, with their intensity changed."""
-        return change_intensity(self.labeled[samples], self.intensity_labeled[samples])
+    @property
+    def labeled(self) -> Tensor:
+        """(num_labeled, 1, *space) float32."""
+        return self.labeled_stream.images
 
-    def perturb_unlabeled(self, samples: slice = slice(None)) -> Tensor:
-        """The unlabeled images, or some of them, with their intensity changed (the student's view)."""
-        return change_intensity(self.unlabeled[samples], self.intensity_unlabeled[samples])
+    @property
+    def labels(self) -> Tensor:
+        """(num_labeled, *space) int64."""
+        return self.labeled_stream.labels
+
+    @property
+    def unlabeled(self) -> Tensor | None:
+        """(num_unlabeled, 1, *space) float32; None when the task has no unlabeled cases."""
+        return None if self.unlabeled_stream is None else self.unlabeled_stream.images
+
+    @property
+    def unlabeled_labels(self) -> Tensor | None:
+        """(num_unlabeled, *space) int64 pseudo-labels, or None."""
+        return None if self.unlabeled_stream is None else self.unlabeled_stream.labels
+
+    @property
+    def unlabeled_cases(self) -> tuple[int, ...]:
+        """Index of each unlabeled sample's case in the prepared set."""
+        return () if self.unlabeled_stream is None else self.unlabeled_stream.cases
+
+    def part(self, labeled: slice, unlabeled: slice) -> Batch:
+        """Some of the samples; the others are not cut."""
+        return Batch(self.labeled_stream[labeled], None if self.unlabeled_stream is None else self.unlabeled_stream[unlabeled], self.seed)
+
+    def perturb_labeled(self) -> Tensor:
+        """The labeled images with their intensity changed."""
+        return self.labeled_stream.perturbed
+
+    def perturb_unlabeled(self) -> Tensor:
+        """The unlabeled images with their intensity changed (the student's view)."""
+        return self.unlabeled_stream.perturbed
 
     def unlabeled_noise(self) -> Tensor:
         """Standard normal noise of the shape of the unlabeled images; each sample has its own, however many ranks share the batch."""
         shape, device = self.unlabeled.shape[1:], self.unlabeled.device
         # Not the seed of the student's noise: teacher and student shall not see the same pattern.
-        generators = [device_generator(device, draw.seed ^ 1) for draw in self.intensity_unlabeled]
+        generators = [device_generator(device, draw.seed ^ 1) for draw in self.unlabeled_stream.draws]
         return torch.stack([torch.randn(shape, generator=one, device=device) for one in generators])
 
 
@@ -169,12 +230,9 @@ class TwoStreamBatches:
 
     def batch(self, iteration: int) -> Batch:
         """The batch of one iteration."""
-        images, labels, draws, _ = self._stream("labeled", self._labeled, self._counts[0], iteration)
-        unlabeled, pseudo, unlabeled_draws, cases = None, None, [], ()
-        if self._counts[1]:
-            unlabeled, pseudo, unlabeled_draws, cases = self._stream("unlabeled", self._unlabeled, self._counts[1], iteration)
-        seed = seed_for(self._seed, iteration, 0, "method")
-        return Batch(images, labels, unlabeled, tuple(cases), draws, unlabeled_draws, seed, pseudo)
+        labeled = self._stream("labeled", self._labeled, self._counts[0], iteration)
+        unlabeled = self._stream("unlabeled", self._unlabeled, self._counts[1], iteration) if self._counts[1] else None
+        return Batch(labeled, unlabeled, seed_for(self._seed, iteration, 0, "method"))
 
     @property
     def unlabeled(self) -> list[int]:
@@ -185,26 +243,23 @@ class TwoStreamBatches:
     def store(self) -> CaseStore:
         return self._store
 
-    def _stream(
-        self, name: str, indices: list[int], count: int, iteration: int
-    ) -> tuple[Tensor, Tensor | None, list[IntensityDraw], list[int]]:
+    def _stream(self, name: str, indices: list[int], count: int, iteration: int) -> Stream:
         share = count // self._world_size
-        images, labels, draws, cases = [], [], [], []
         with_label = name == "labeled" or self._store.is_labeled(indices)
+        cases, places, draws = [], [], []
         for sample in range(self._rank * share, (self._rank + 1) * share):
             rng = generator_for(self._seed, iteration, sample, name)
-            index = self._pick(indices, count, iteration, sample, name)
-            draw = draw_patch(rng, self._store.shape(index), self._patch_size, self._augment)
-            image, label = self._store.patch(index, draw, self._patch_size, with_label)
-            images.append(image)
-            labels.append(label)
+            cases.append(self._pick(indices, count, iteration, sample, name))
+            places.append(draw_patch(rng, self._store.shape(cases[-1]), self._patch_size, self._augment))
             draws.append(draw_intensity(rng, self._augment.intensity))
-            cases.append(index)
-        stacked = torch.stack(images)[:, None]
-        targets = torch.stack(labels) if with_label else None
-        if self._patch_size[0] == 1:
-            stacked, targets = stacked[:, :, 0], None if targets is None else targets[:, 0]
-        return stacked, targets, draws, cases
+
+        def cut(sample: int) -> tuple[Tensor, Tensor | None]:
+            image, label = self._store.patch(cases[sample], places[sample], self._patch_size, with_label)
+            if self._patch_size[0] == 1:
+                image, label = image[0], None if label is None else label[0]
+            return image[None], label
+
+        return Stream(cut, draws, cases)
 
     def _pick(self, indices: list[int], count: int, iteration: int, sample: int, name: str) -> int:
         """Every case once before any comes again, in an order shuffled anew for each round."""

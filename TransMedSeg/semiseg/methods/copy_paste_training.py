@@ -193,7 +193,7 @@ class CopyPasteTraining(nn.Module):
 
     def _train_mixed(self, batch: Batch, generator: torch.Generator) -> SelfTrainingStep:
         options = self.options
-        teacher, pseudo, untouched, trust = self._label(batch, slice(None))
+        teacher, pseudo, untouched, trust = self._label(batch)
         labeled = batch.perturb_labeled() if options.perturb else batch.labeled
         unlabeled = batch.perturb_unlabeled() if options.perturb else batch.unlabeled
         frame = self._frame(labeled, generator)
@@ -222,11 +222,11 @@ class CopyPasteTraining(nn.Module):
     def _train_apart(self, batch: Batch) -> SelfTrainingStep:
         """One half of each stream, so that a step costs the student what a mixed one costs: L_a by its labels, U_b by the teacher's."""
         options = self.options
-        first, second = slice(0, None, 2), slice(1, None, 2)
-        teacher, pseudo, untouched, trust = self._label(batch, second)
-        labeled = batch.perturb_labeled(first) if options.perturb else batch.labeled[first]
-        unlabeled = batch.perturb_unlabeled(second) if options.perturb else batch.unlabeled[second]
-        truth = batch.labels[first]
+        batch = batch.part(slice(0, None, 2), slice(1, None, 2))
+        teacher, pseudo, untouched, trust = self._label(batch)
+        labeled = batch.perturb_labeled() if options.perturb else batch.labeled
+        unlabeled = batch.perturb_unlabeled() if options.perturb else batch.unlabeled
+        truth = batch.labels
         output = self.student(torch.cat([labeled, unlabeled]))
         count, everywhere = len(truth), torch.ones(labeled.shape[2:], dtype=torch.bool, device=labeled.device)
         terms = {
@@ -240,12 +240,11 @@ class CopyPasteTraining(nn.Module):
         is_pseudo = torch.cat([none, untouched])
         return SelfTrainingStep(terms, output, torch.cat([truth, pseudo]), is_truth, is_pseudo, teacher, pseudo, untouched)
 
-    def _label(self, batch: Batch, samples: slice) -> tuple[NetworkOutput | None, Tensor, Tensor, Tensor]:
+    def _label(self, batch: Batch) -> tuple[NetworkOutput | None, Tensor, Tensor, Tensor]:
         """The teacher's output, its labels, where the component filter left them alone, and the weight of each voxel."""
         options = self.options
-        images = batch.unlabeled[samples]
-        if batch.unlabeled_labels is not None:
-            pseudo = batch.unlabeled_labels[samples]
+        images, pseudo = batch.unlabeled, batch.unlabeled_labels
+        if pseudo is not None:
             self.pseudo_share.copy_((pseudo > 0).float().mean())
             seen = self.teacher(images) if self._wants_teacher else None
             return seen, pseudo, torch.ones_like(pseudo, dtype=torch.bool), torch.ones_like(pseudo, dtype=torch.float32)
