@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from semiseg.metrics import surface as surface_module
 from semiseg.metrics.overlap import dice, jaccard
 from semiseg.metrics.score import BOTH_EMPTY, METRICS, PREDICTION_EMPTY, REFERENCE_EMPTY, score_masks
 from semiseg.metrics.surface import diagonal, joint_box, surface, surface_distances
@@ -148,6 +149,35 @@ def test_scores_equal_a_slow_reference(pair):
         assert values[f"assd_{unit}"] == pytest.approx(np.concatenate([forth, back]).mean(), abs=1e-9)
 
 
+@pytest.mark.parametrize("gap", [1, 9, 10, 11, 12, 40])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_near_and_far_voxels_are_measured_alike(axis, gap, monkeypatch):
+    monkeypatch.setattr(surface_module, "_BLOCK", 50)  # several blocks, the last one smaller
+    rng = np.random.default_rng(gap)
+    shape = np.array([4, 5, 6])
+    shape[axis] += gap
+    a, b = np.zeros(shape, bool), np.zeros(shape, bool)
+    a[2:4, 2:5, 3:6] = True
+    b[tuple(slice(side) for side in shape)] = rng.random(shape) < 0.02
+    np.moveaxis(b, axis, 0)[:2] = False
+    np.moveaxis(b, axis, 0)[-1, 1, 1] = True
+    for step in ((1.0, 1.0, 1.0), (2.0, 0.7, 0.9)):
+        found = surface_distances(a, b, None if step[0] == 1 else step)
+        forth, back = slow_distances(a, b, step)
+        np.testing.assert_allclose(found.to_reference, forth, atol=1e-9)
+        np.testing.assert_allclose(found.to_prediction, back, atol=1e-9)
+        assert found.hausdorff >= gap * step[axis] - 5
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_voxel_just_out_of_reach_is_nearer_than_one_within_reach_of_every_axis(axis):
+    reach = surface_module._REACH
+    one, two = np.zeros((reach + 2,) * 3, bool), np.zeros((reach + 2,) * 3, bool)
+    one[0, 0, 0] = two[8, 8, 1] = True  # the square of this distance is 129
+    np.moveaxis(two, axis, 0)[reach + 1, 0, 0] = True  # and of this one 121
+    assert surface_distances(one, two).asd == reach + 1
+
+
 @given(mask_pairs())
 @settings(max_examples=60, deadline=None)
 def test_identity_symmetry_and_range(pair):
@@ -177,6 +207,7 @@ def test_scores_equal_medpy():
     grid = np.indices((24, 40, 36)).transpose(1, 2, 3, 0)
     a = np.linalg.norm((grid - (12, 20, 18)) / (9, 14, 12), axis=-1) < 1
     b = np.linalg.norm((grid - (13, 18, 19)) / (8, 15, 12), axis=-1) < 1
+    b[:2, :3, :3] = True  # a piece far away
     values, _ = score_masks(a, b, (2.0, 0.7, 0.9))
     assert values["dice"] == pytest.approx(medpy.dc(a, b), abs=1e-9)
     assert values["jaccard"] == pytest.approx(medpy.jc(a, b), abs=1e-9)

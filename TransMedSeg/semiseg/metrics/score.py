@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .overlap import dice_from_counts, jaccard_from_counts
-from .surface import diagonal, joint_box, step_matrix, surface_distances
+from .surface import SurfacePair, diagonal, joint_box, step_matrix
 
 METRICS = {
     "dice": "Dice",
@@ -77,10 +77,11 @@ def _distances(a: np.ndarray, b: np.ndarray, matrix: np.ndarray, shape: tuple[in
         undefined = not a.any() and not b.any()
         units = {"voxels": diagonal(shape), "mm": diagonal(shape, matrix)}
         return {f"{name}_{unit}": math.nan if undefined else far for unit, far in units.items() for name in names}
-    voxels = surface_distances(a, b)
+    surfaces = SurfacePair(a, b)
+    voxels = surfaces.distances()
     # With equal spacing along right angles millimeters are voxels times that spacing: no second search.
     scale = float(np.linalg.norm(matrix[:, 0]))
     isotropic = np.allclose(matrix.T @ matrix, scale**2 * np.eye(len(shape)), rtol=0, atol=1e-9 * scale**2)
-    mm = voxels.scaled(scale) if isotropic else surface_distances(a, b, matrix)
+    mm = voxels.scaled(scale) if isotropic else surfaces.distances(matrix)
     found = {"voxels": voxels, "mm": mm}
     return {f"{name}_{unit}": getattr(sets, name) for unit, sets in found.items() for name in names}
