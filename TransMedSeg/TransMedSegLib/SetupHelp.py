@@ -58,9 +58,8 @@ class SetupHelp:
             "E106": ((_("Details"), lambda: self._show(_writingDetails())), log),
             "E107": (log, again, copy),
             "E108": (repair,),
-            "E111": ((_("Repair now"), lambda: self._page.repair(outcome.repair)),) if outcome.repair else (),
-            "E109": ((_("Restart"), lambda: self._page.restart(outcome)),),
             "E111": (repair,) if outcome.repair else (),
+            "E109": ((_("Restart"), lambda: self._page.restart(outcome)),),
             "E501": (detailsAction(), again),
         }.get(outcome.code, ())
 

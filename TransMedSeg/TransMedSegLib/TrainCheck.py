@@ -6,6 +6,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from .CaseHelp import CaseHelp
 from .EngineProcess import EngineProcess
 from .Messages import message, withCode
 from .RunList import RunList
@@ -28,6 +29,7 @@ class TrainCheck:
         self._panel = panel
         self.process: EngineProcess | None = None
         self.fingerprint = ""
+        self._help = CaseHelp(panel)
 
     @property
     def isRunning(self) -> bool:
@@ -60,6 +62,7 @@ class TrainCheck:
         """Lets the engine look at every volume. The check ends with Slicer."""
         if self._panel.refuseFolder():
             return
+        self._panel.notice.clear()
         folder = self.folder()
         self.fingerprint = ""
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,9 @@ class TrainCheck:
         if ending.state != State.Finished:
             self._panel.ui.checkLabel.text = ""
         if ending.state == State.Failed:
-            self._panel.notice.say(ending.text, ending.code, self._panel.follow.helpActions(self.process.runDir))
+            self._panel.notice.say(ending.text, ending.code, (*self._help.actions(), *self._panel.follow.helpActions(self.process.runDir, ending.code)))
+        elif ending.state == State.Finished:
+            self._help.offer()
         self._panel.updateButtons()
 
     def showChecked(self, mark: str) -> None:

@@ -15,6 +15,7 @@ from .Messages import message
 from .PanelState import PanelState
 from .RunList import RunList, deviceTitle, isOlderVersion
 from .RunState import CLOSED_FILE, Ending, State, durationText, endingOf, lastEnding, lastIteration, readJson, savedModel
+from .StartDetails import detailsAction
 from .TrainCases import readCases
 from .TrainFolds import queueFolds, startFolds, stopFolds
 from .TrainJob import trainOptions
@@ -121,7 +122,7 @@ class TrainFollow:
         elif ending.state == State.Interrupted:
             self._panel.notice.say(_("The run was interrupted."), "", (self._resumeAction(runDir),))
         else:
-            self._panel.notice.say(ending.text, ending.code, self._fixActions(runDir, ending) + self.helpActions(runDir))
+            self._panel.notice.say(ending.text, ending.code, self._fixActions(runDir, ending) + self.helpActions(runDir, ending.code))
         self._panel.setState(PanelState.Failed if ending.state == State.Failed else self._panel.restingState())
         self._panel.runs.refresh()
 
@@ -132,11 +133,19 @@ class TrainFollow:
     def _fixActions(self, runDir: Path, ending: Ending) -> tuple:
         return fixActions(runDir, ending.fixes, lambda: self.resume(runDir))
 
-    def helpActions(self, runDir: Path) -> tuple:
+    def helpActions(self, runDir: Path, code: str = "") -> tuple:
+        """What can be done about a run that ended with a code."""
         actions = [(_("Show log"), self._showLog), (_("Copy for bug report"), lambda: self._panel.result.copyReport(runDir))]
         if (runDir / protocol.RESUME_FILE).exists():
             actions.insert(0, self._resumeAction(runDir))
+        if code == "E501":
+            actions.insert(0, detailsAction())
+        elif code == "E809":
+            actions.insert(0, self._viewAction(runDir))
         return tuple(actions)
+
+    def _viewAction(self, runDir: Path) -> tuple:
+        return _("Open read-only"), lambda: self.open(runDir)
 
     def _showLog(self) -> None:
         self._panel.ui.logCollapsibleButton.collapsed = False
@@ -209,6 +218,10 @@ class TrainFollow:
         summary = runList.summary(runDir)
         if isOlderVersion(summary.version):
             self._panel.notice.say(self._olderText(summary.version), "E810")
+            return
+        if not Computer.isWritable(runDir):
+            text = _("The run folder {folder} is not writable. It can be viewed.").format(folder=runDir)
+            self._panel.notice.say(text, "E809", (self._viewAction(runDir),))
             return
         busy = [one.runDir for one in runList.busyRuns(summary.device) if one.runDir != runDir]
         if busy:

@@ -69,7 +69,7 @@ class TrainMeasure:
             remember(self._key, ending.result)
             self._panel.check.showChecked(mark)
         elif ending.state == State.Failed and not self._isCancelled:
-            self._panel.notice.say(ending.text, ending.code, self._panel.follow.helpActions(self.process.runDir))
+            self._panel.notice.say(ending.text, ending.code, self._panel.follow.helpActions(self.process.runDir, ending.code))
         self._panel.runs.showTimes(self._panel.parameters)
         self._panel.updateButtons()
 

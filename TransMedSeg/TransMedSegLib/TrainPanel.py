@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import qt
+import slicer
 import vtk
 from semiseg import protocol
 from slicer.i18n import tr as _
@@ -203,8 +205,13 @@ class TrainPanel:
     def refuseFolder(self) -> bool:
         code, text = folderProblem(self.runsFolder())
         if text:
-            self.notice.say(text, code)
+            self.notice.say(text, code, ((_("Choose folder…"), self._chooseRunsFolder),))
         return bool(text)
+
+    def _chooseRunsFolder(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for the runs"))
+        if folder:
+            self.parameters.runsFolder = Path(folder)
 
     def _onSetupButton(self) -> None:
         self.ui.setupPlace.visible = not self.ui.setupPlace.visible

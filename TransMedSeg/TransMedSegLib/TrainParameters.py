@@ -38,6 +38,12 @@ class TrainParameters:
     labeledVolumes: list[slicer.vtkMRMLScalarVolumeNode]
     labeledSegmentations: list[slicer.vtkMRMLSegmentationNode]
     unlabeledVolumes: list[slicer.vtkMRMLScalarVolumeNode]
+    chosenMasks: str = "{}"
+    """JSON: mask file by image file, in place of the one found by name."""
+    resampledMasks: str = "[]"
+    """JSON: image files whose masks may be resampled."""
+    leaveOutDifferent: bool = False
+    """Of unlabeled volumes that differ strongly."""
     scoreOn: ScoreOn = ScoreOn.HoldOut
     numValidation: Annotated[int, WithinRange(0, 50)] = 1
     goal: Goal = Goal.Normal

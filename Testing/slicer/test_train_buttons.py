@@ -1,0 +1,255 @@
+# ruff: noqa: F811 (fixtures are imported)
+"""The buttons below the messages of the training module: which are offered, and that each does what it says."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import qt
+from bed import boot, dialogs
+from train_bed import CASES, REPOSITORY, engine_python, module, panel, ready, started, stub, until  # noqa: F401 (puts the library on the path)
+
+from semiseg import protocol
+from TransMedSegLib import Computer, EngineProcess, TrainFollow
+
+OTHER_GRID = "The mask of 'P3' has another grid (8×8×5 at 1×1×2 mm; image 8×8×10 at 1×1×1 mm). Excluded. Export the mask again with the image as reference."
+
+
+def buttons(panel):
+    return list(panel.notice.buttons)
+
+
+def rows(tmp_path, *more):
+    """Two good labeled cases and an unlabeled one, and some more lines of cases.csv."""
+    good = [row.format(folder=tmp_path) for row in (CASES[0], CASES[1], CASES[3])]
+    return [*good, *more]
+
+
+def misplaced(tmp_path, name="P3"):
+    reason = OTHER_GRID.replace("P3", name)
+    return f"{name},refused (labeled),E803,{reason},{name},,,,{tmp_path}/labeled/{name}.nrrd,{tmp_path}/labeled/{name}_label.nrrd"
+
+
+def checked(panel, stub, *lines, **behavior):
+    stub.behave("finish", cases=list(lines), **behavior)
+    panel.ui.checkButton.click()
+    assert until(lambda: not panel.check.process.isRunning)
+
+
+def asked(tmp_path):
+    """The options of the last check."""
+    return protocol.read_job(tmp_path / "runs" / "_check").options
+
+
+# Masks on another grid
+
+
+def test_E803_a_mask_is_resampled_when_asked(ready, stub, tmp_path):
+    checked(ready, stub, *rows(tmp_path, misplaced(tmp_path)))
+    assert ready.notice.message == f"{OTHER_GRID} [E803]"
+    assert buttons(ready) == ["Resample mask", "Choose another mask…"]
+    assert asked(tmp_path)["resample_masks"] == []
+    note = "Its mask was resampled to the image's grid (nearest neighbor)."
+    stub.behave("finish", cases=rows(tmp_path, f"P3,labeled,,{note},P3,8×8×10,1×1×1,50.0,{tmp_path}/labeled/P3.nrrd,x"))
+    ready.notice.buttons["Resample mask"].click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert asked(tmp_path)["resample_masks"] == [f"{tmp_path}/labeled/P3.nrrd"]
+    assert ready.notice.message == "" and ready.cases.used("labeled") == 3
+    assert note in [ready.ui.labeledTable.item(row, 3).text() for row in range(3)]
+
+
+def test_E803_another_mask_is_chosen(ready, stub, tmp_path):
+    checked(ready, stub, *rows(tmp_path, misplaced(tmp_path)))
+    ready.notice.buttons["Choose another mask…"].click()
+    assert ready.notice.message.endswith("[E803]"), "who chooses none is asked again"
+    dialogs.answers["getOpenFileName"] = [(str(tmp_path / "better.nrrd"), "")]
+    ready.notice.buttons["Choose another mask…"].click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert asked(tmp_path)["masks"] == {f"{tmp_path}/labeled/P3.nrrd": str(tmp_path / "better.nrrd")}
+
+
+def test_E803_several_masks_are_resampled_at_once(ready, stub, tmp_path):
+    checked(ready, stub, *rows(tmp_path, misplaced(tmp_path), misplaced(tmp_path, "P4")))
+    assert ready.notice.message == f"{OTHER_GRID} (1 more masks lie on another grid too.) [E803]"
+    assert buttons(ready) == ["Resample 2 masks", "Choose another mask for P3…"]
+    ready.notice.buttons["Resample 2 masks"].click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert asked(tmp_path)["resample_masks"] == [f"{tmp_path}/labeled/{name}.nrrd" for name in ("P3", "P4")]
+
+
+def test_E803_is_offered_too_where_too_few_cases_are_left(ready, stub, tmp_path):
+    stub.behave("fail", code="E801", message="At least 2 labeled volumes are needed (4 or more recommended); 1 can be used.")
+    folder = tmp_path / "runs" / "_check" / "prepared"
+    folder.mkdir(parents=True)
+    header = "case,use,code,reason,patient,size,spacing_mm,left atrium (ml),image,mask"
+    (folder / "cases.csv").write_text("\n".join([header, misplaced(tmp_path)]) + "\n", encoding="utf-8")
+    ready.ui.checkButton.click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert ready.notice.message == "At least 2 labeled volumes are needed (4 or more recommended); 1 can be used. [E801]"
+    assert buttons(ready)[:2] == ["Resample mask", "Choose another mask…"]
+
+
+# Volumes that appear twice, or look different
+
+
+def test_E804_a_volume_that_appears_twice_is_named_with_the_one_that_is_used(ready, stub, tmp_path):
+    reason = "U2 appears twice: same image content as P1 (labeled). It is used only there."
+    line = f"U2,refused (unlabeled),E804,{reason},U2,,,,{tmp_path}/unlabeled/U2.nrrd,"
+    checked(ready, stub, *rows(tmp_path, line), events=[{"kind": "warning", "code": "E804", "message": reason}])
+    table = ready.ui.unlabeledTable
+    assert [table.item(0, column).text() for column in (0, 1, 3)] == ["✗", "U2", f"{reason} [E804]"]
+    assert ready.ui.unlabeledCollapsibleButton.text == "2  Unlabeled volumes   1 ✓  1 ✗"
+
+
+@pytest.mark.parametrize("choice", ["Leave them out", "Use them"])
+def test_E805_volumes_that_look_different_are_left_out_or_used(ready, stub, tmp_path, choice):
+    checked(ready, stub, *rows(tmp_path, CASES[4].format(folder=tmp_path)))
+    assert ready.notice.message == "1 of 2 unlabeled volumes differ strongly in spacing or intensity. [E805]"
+    assert buttons(ready) == ["Leave them out", "Use them"]
+    ready.notice.buttons[choice].click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert asked(tmp_path)["different_unlabeled"] == ("leave_out" if choice == "Leave them out" else "use")
+    assert ready.ui.leaveOutCheckBox.checked == (choice == "Leave them out")
+
+
+# Runs that ended
+
+
+def test_E207_a_run_whose_driver_stopped_is_resumed(ready, stub):
+    stub.behave("crash", log="RuntimeError: CUDA error: unspecified launch failure", saved_at=3000)
+    ready.ui.startButton.click()
+    assert until(lambda: ready.follow.process.ending is not None)
+    text = "The graphics driver stopped. Your run is safe at iteration 3000. Restart the computer, then resume."
+    assert ready.notice.message == f"{text} [E207]"
+    assert buttons(ready) == ["Resume from iteration 3000", "Show log", "Copy for bug report"]
+    stub.behave("forever")
+    ready.notice.buttons["Resume from iteration 3000"].click()
+    assert until(lambda: ready.view.progress.done >= 3010)
+
+
+def test_E807_a_run_that_waits_for_space_is_resumed(ready, stub):
+    stub.behave("pause_itself")
+    ready.ui.startButton.click()
+    assert until(lambda: ready.follow.process.ending is not None)
+    assert ready.notice.message == "Disk full: the run was paused at iteration 2100. Free at least 1 GB, then resume. [E807]"
+    stub.behave("finish", iterations=2200)
+    ready.notice.buttons["Resume from iteration 2100"].click()
+    assert until(lambda: ready.follow.process.ending is not None and ready.follow.process.ending.state.name == "Finished")
+
+
+def test_E503_a_run_that_the_system_ended_is_offered_for_resuming(ready, stub):
+    stub.behave("killed")
+    ready.ui.startButton.click()
+    assert until(lambda: ready.follow.process.ending is not None)
+    start = f"The system ended the program, most likely because memory ran out ({Computer.memoryGb()} GB in this computer)."
+    assert ready.notice.message == f"{start} Close other programs, then try again. [E503]"
+
+
+def test_E501_tells_which_program_it_is(ready, stub):
+    qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, "/no/such/python")
+    ready.ui.startButton.click()
+    assert ready.notice.message == "The computing program could not be started: No such file or directory. A virus scanner may block it. [E501]"
+    assert buttons(ready)[0] == "Details"
+    ready.notice.buttons["Details"].click()
+    assert dialogs.texts()[-1].startswith("Program: /no/such/python\nIt is not there.")
+
+
+# Folders that cannot be written
+
+
+def test_E809_another_folder_for_the_runs_is_chosen(ready, monkeypatch, tmp_path):
+    from TransMedSegLib import TrainJob
+
+    monkeypatch.setattr(TrainJob, "isWritable", lambda folder: False)
+    ready.ui.startButton.click()
+    assert ready.notice.message == f"The runs folder {tmp_path / 'runs'} is not writable. Choose another one. [E809]"
+    dialogs.answers["getExistingDirectory"] = [str(tmp_path / "elsewhere")]
+    ready.notice.buttons["Choose folder…"].click()
+    assert ready.parameters.runsFolder == tmp_path / "elsewhere"
+
+
+def test_E809_a_run_that_cannot_be_resumed_is_opened_read_only(ready, stub, monkeypatch):
+    stub.behave("crash", log="ZeroDivisionError: x", saved_at=70)
+    ready.ui.startButton.click()
+    assert until(lambda: ready.follow.process.ending is not None)
+    run = ready.follow.process.runDir
+    monkeypatch.setattr(TrainFollow.Computer, "isWritable", lambda folder: False)
+    ready.follow.resume(run)
+    assert ready.notice.message == f"The run folder {run} is not writable. It can be viewed. [E809]"
+    assert buttons(ready) == ["Open read-only"]
+    ready.notice.buttons["Open read-only"].click()
+    assert ready.ui.runLabel.text == run.name and not ready.follow.process.isRunning
+
+
+def test_E809_a_run_that_another_worker_has_is_opened_read_only(ready, stub):
+    stub.behave("fail", code="E809", message="Another worker uses this folder (PC-12).", hint="Wait for it.")
+    ready.ui.startButton.click()
+    assert until(lambda: ready.follow.process.ending is not None)
+    assert ready.notice.message == "Another worker uses this folder (PC-12). Wait for it. [E809]"
+    assert buttons(ready)[0] == "Open read-only"
+
+
+def test_E812_a_run_is_resumed_after_the_one_that_computes(ready, stub):
+    stub.behave("crash", log="ZeroDivisionError: x", saved_at=70)
+    ready.ui.startButton.click()
+    assert until(lambda: ready.follow.process.ending is not None)
+    first = ready.follow.process.runDir
+    process = started(ready, stub)
+    ready.follow.resume(first)
+    assert ready.notice.message == "A run is already using the processor (CPU). [E812]"
+    assert buttons(ready) == ["Queue", "Cancel"]
+    ready.notice.buttons["Cancel"].click()
+    assert ready.follow.process is process and ready.notice.message == ""
+
+
+# With the real engine
+
+
+@pytest.fixture
+def real(tmp_path):
+    """The panel with the real engine behind it."""
+    if engine_python() is None:
+        pytest.skip("no Python with the engine's packages: set SEMISEG_ENGINE_PYTHON or run test.sh")
+    one, _widget = boot.load_module("TransMedSegTrain", REPOSITORY / "TransMedSegTrain")
+    qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, engine_python())
+    qt.QSettings().setValue("TransMedSeg/RunsFolder", str(tmp_path / "runs"))
+    representation = one.widgetRepresentation()
+    representation.enter()
+    yield representation.self().panel
+    representation.exit()
+    boot.quit_application()
+    qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
+
+
+def test_E803_E804_in_the_words_of_the_real_engine(real, tmp_path):
+    from semiseg.data.files import write_volume
+    from semiseg.data.geometry import Geometry
+    from semiseg.data.volume import Volume
+
+    fine, thick = np.eye(4), np.diag([1.0, 1, 2, 1])
+    for affine in (fine, thick):
+        affine[:3, :3] = affine[:3, 2::-1]  # array axes (slice, row, column) to (x, y, z)
+    for name in ("labeled", "unlabeled"):
+        (tmp_path / name).mkdir()
+    for index, name in enumerate(("P1", "P2", "P3")):
+        image = np.random.default_rng(index).normal(100, 20, (10, 8, 8)).astype(np.float32)
+        mask = np.zeros((10, 8, 8), np.uint8)
+        mask[3:7, 2:6, 2:6] = 1
+        grid = Geometry((5, 8, 8), thick) if name == "P3" else Geometry((10, 8, 8), fine)
+        write_volume(tmp_path / "labeled" / f"{name}.nii.gz", Volume(image, Geometry((10, 8, 8), fine)))
+        write_volume(tmp_path / "labeled" / f"{name}_label.nii.gz", Volume(mask[::2].copy() if name == "P3" else mask, grid))
+        if name == "P1":
+            write_volume(tmp_path / "unlabeled" / "U2.nii.gz", Volume(image, Geometry((10, 8, 8), fine)))
+    real.cases.add("labeled", [tmp_path / "labeled"])
+    real.cases.add("unlabeled", [tmp_path / "unlabeled"])
+    real.parameters.numValidation = 0
+    real.ui.checkButton.click()
+    assert until(lambda: not real.check.process.isRunning, 120)
+    assert real.notice.message == f"{OTHER_GRID} [E803]"
+    twice = "U2 appears twice: same image content as P1 (labeled). It is used only there. [E804]"
+    assert real.ui.unlabeledTable.item(0, 3).text() == twice
+    real.notice.buttons["Resample mask"].click()
+    assert until(lambda: not real.check.process.isRunning, 120)
+    assert real.notice.message == "" and real.cases.used("labeled") == 3
+    assert json.loads(real.parameters.resampledMasks) == [str(Path(tmp_path) / "labeled" / "P3.nii.gz")]
