@@ -1,4 +1,4 @@
-
+# ruff: noqa: F811 (fixtures are imported)
 """The training panel: states, messages, scenes, leaving and coming back. The engine is played by a script."""
 
 import json
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import qt
 import slicer
-
 from bed import boot, dialogs
+from train_bed import CASES, REPOSITORY, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
+
 from semiseg import protocol
-from train_bed import CASES, REPOSITORY, module, panel, ready, started, stub, until
 from TransMedSegLib import Computer, EngineProcess, RunList, RunState
 from TransMedSegLib.PanelState import PanelState
 
