@@ -10,6 +10,7 @@ from .Autosave import Autosave, setAutosaveFolder
 from .CaseTable import caseOf, cases
 from .Messages import message
 from .Review import Review
+from .UndoLater import UndoLater
 
 
 class Desk:
@@ -34,6 +35,7 @@ class Desk:
         self._timer.connect("timeout()", self.refresh)
         self.review = Review(self._onReviewed)
         self.autosave = Autosave(self._onAutosaveFailed)
+        self.undoLater = UndoLater(self.review)
 
     @property
     def current(self):
@@ -74,12 +76,16 @@ class Desk:
         self._timer.start()
 
     def beforeWrite(self, case):
-        """Call before the AI writes voxels: autosaves what a person has drawn, and makes one undo step of the write."""
+        """Call before the AI writes voxels: autosaves what a person has drawn, and makes one undo step of the write, also of a case that is not open."""
         self.autosave.save(case)
         editor = self.ui.segmentEditor
-        if case == self.current and editor.mrmlSegmentEditorNode() is not None:
+        if editor.mrmlSegmentEditorNode() is None:
+            self.undoLater.remember(case)
+        elif case == self.current or editor.segmentationNode() is case.segmentation:
             self.giveToEditor(case)
             editor.saveStateForUndo()
+        else:
+            self.undoLater.remember(case)
 
     def giveToEditor(self, case):
         """Lets the Segment Editor work on a case; None takes the last one away."""
@@ -89,6 +95,8 @@ class Desk:
         node = case.segmentation if case is not None else None
         if editor.segmentationNode() is not node:
             editor.setSegmentationNode(node)
+            if node is not None:
+                self.undoLater.handOver(case, editor)
         volume = case.volume if case is not None else None
         if editor.sourceVolumeNode() is not volume:
             editor.setSourceVolumeNode(volume)

@@ -285,6 +285,11 @@ class EngineProcess:
         for pid in {self._child, self.pid} - {0}:
             endTree(pid)
 
+    def hold(self, isHeld: bool) -> None:
+        """While a run that is followed is held, nothing is announced; the process goes on."""
+        self._heardAt, self._polledAt = time.monotonic(), 0.0  # the silence was ours
+        self._timer.stop() if isHeld else self._timer.start()
+
     def letGo(self) -> None:
         """Stops following. A detached run goes on; any other is ended."""
         self._timer.stop()

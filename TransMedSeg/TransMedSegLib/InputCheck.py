@@ -10,9 +10,9 @@ import vtk
 import slicer
 from slicer.i18n import tr as _
 
+from .EvenGrid import areOblique, areUneven, axesOf, evenStepMm, sliceGapsMm
 from .Messages import message
 from .RegionBox import sizeOf
-from .VolumeExchange import positionRas
 
 _AIR_HU = -500
 """Values below are air on CT; MRI has none, as it is stored from 0 upward or scaled to a few units around it."""
@@ -88,24 +88,19 @@ def _transformProblem(node):
     if transform.IsTransformToWorldLinear():
         return Problem("E303", {"name": node.GetName(), "transform": transform.GetName()})
     gaps = sliceGapsMm(node)
-    if gaps.max() - gaps.min() > 0.01 * gaps.mean():
-        return Problem("E304", {"name": node.GetName()})
+    if areUneven(gaps):
+        low, high, step = (f"{value:.2g}" for value in (gaps.min(), gaps.max(), evenStepMm(gaps)))
+        return Problem("E304", {"name": node.GetName(), "low": low, "high": high, "step": step}, blocks=False)
+    if areOblique(axesOf(node)):
+        return Problem("E305", {"name": node.GetName()}, blocks=False)  # how Slicer loads a series with a tilted gantry
     return Problem("E303", {"name": node.GetName(), "transform": transform.GetName()})
-
-
-def sliceGapsMm(node):
-    """Distances in mm of neighboring slices along the middle of the stack, with the transform above the node."""
-    columns, rows, slices = node.GetImageData().GetDimensions()
-    points = np.array([positionRas(node, (k, rows / 2, columns / 2)) for k in range(slices)])
-    return np.linalg.norm(np.diff(points, axis=0), axis=1)
 
 
 def _axesProblem(node):
     directions = [[0.0] * 3 for _ in range(3)]
     node.GetIJKToRASDirections(directions)
-    axes = np.array(directions)
-    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-        return Problem("E305", {"name": node.GetName()})
+    if node.GetParentTransformNode() is None and areOblique(np.array(directions)):
+        return Problem("E305", {"name": node.GetName()}, blocks=False)
     return None
 
 

@@ -88,8 +88,10 @@ def _inputTexts() -> dict[str, str]:
         "E301": _("Choose a volume first."),
         "E302": _("'{name}' is {kind}; a 3D scalar volume is needed."),
         "E303": _("'{name}' is moved by transform '{transform}'. The result would be in the wrong place."),
-        "E304": _("Slices of '{name}' are not evenly spaced."),
-        "E305": _("The image axes of '{name}' are not at right angles."),
+        "E304": _(
+            "Slices of '{name}' are not evenly spaced ({low}–{high} mm). The model gets it resampled; the mask comes back on the original slices."
+        ),
+        "E305": _("The image axes of '{name}' are not at right angles. The model gets it resampled; the mask comes back on the original voxels."),
         "E306": _("Spacing is missing in '{name}', so milliliters and millimeters will be wrong."),
         "E307": _("This model was trained on {trained} mm; '{name}' has {found} mm. Expect poor results."),
         "E308": _("'{name}' looks like {found}; the model is for {expected}."),

@@ -67,6 +67,17 @@ class ModelCard:
         return (min(values), max(values)) if values and min(values) > 0 else None
 
     @property
+    def typicalSpacingMm(self):
+        """(columns, rows, slices) in mm in the middle of the training volumes; None where it is not known."""
+        try:
+            lowest, highest = ([float(one) for one in pair] for pair in self.inside["spacing_range_mm"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        if len(lowest) != 3 or len(highest) != 3 or min(lowest) <= 0:
+            return None
+        return tuple((low * high) ** 0.5 for low, high in zip(lowest[::-1], highest[::-1]))
+
+    @property
     def isForCt(self):
         """Whether it reads Hounsfield units, between two fixed values; None where the card does not say."""
         preprocessing = self.inside.get("preprocessing")

@@ -182,6 +182,14 @@ class ModelPanel:
         if found:
             self.choose(next((path for path in found if self.model and path.name == self.model.name), found[0]))
 
+    @property
+    def typicalSpacingMm(self):
+        """(columns, rows, slices) in mm of what the chosen model was trained on; None where it is not known."""
+        try:
+            return cardOf(self.model).typicalSpacingMm if self.model is not None else None
+        except ModelRefused:
+            return None
+
     def mismatch(self, volumeNode, ignored=()):
         """[Problem] where a volume is far from what the model was trained on."""
         try:

@@ -70,6 +70,7 @@ class SegmentModule:
             loadOurTerminology()
             self.cases.offerRestore()
         self.setupPage.start()
+        self.segment.closing.watch()
         self.segment.models.enter()
         self.correct.enter()
         self.desk.review.follow()
@@ -88,6 +89,7 @@ class SegmentModule:
         self.export.closePage()
         self.correct.sceneClosed()
         self.desk.autosave.forget()
+        self.desk.undoLater.forget()
         self.desk.parameters = None
 
     def cleanup(self):
@@ -95,6 +97,7 @@ class SegmentModule:
         self.desk.review.stop()
         self.desk.autosave.stop()
         self.desk.autosave.forget()
+        self.segment.closing.stop()
         self.segment.discard()
         self.segment.models.discard()
         self.cases.discard()

@@ -5,8 +5,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import CaseTime, InputCheck, SegmentResult, TimeFrames
-from .CaseTable import TO_DO, addCase, cases, removeCase
+from . import CaseTime, SegmentResult
+from .CaseTable import TO_DO, cases
 from .GpuUsers import GpuUsers
 from .Messages import message
 from .ModelPanel import ModelPanel
@@ -16,6 +16,8 @@ from .Plausibility import look
 from .RegionPanel import RegionPanel
 from .RunState import State
 from .SegmentButtons import SegmentButtons
+from .SegmentClosing import SegmentClosing
+from .SegmentQuestions import SegmentQuestions
 from .SegmentRun import DONE, FAILED, Requests, SegmentRun
 from .StartDetails import detailsAction
 from .VolumeExchange import maskOf, readSegmentation, voxelVolumeMl
@@ -34,12 +36,14 @@ class SegmentPanel:
         self.ui.segmentNoticePlace.layout().addWidget(self.notice)
         self.run = None
         self.isStopping = self.hasFailed = False
-        self._ignored = {}
         self._gpuUsers = GpuUsers()
+        self._leftOut = []
         self._pieces = None
         self.region = RegionPanel(desk)
         self.models = ModelPanel(desk, self.notice)
         self.buttons = SegmentButtons(desk, self.models)
+        self.questions = SegmentQuestions(self)
+        self.closing = SegmentClosing(self)
         self.ui.segmentButton.connect("clicked()", self.segmentThis)
         self.ui.segmentAllButton.connect("clicked()", self.segmentAll)
         self.ui.cancelButton.connect("clicked()", self.cancel)
@@ -81,27 +85,27 @@ class SegmentPanel:
         case = self.desk.current
         if self.whyNot(case):
             return
-        ignored = self._ignored.get(case.id, set())
-        problems = InputCheck.check(case.volume, ignored=ignored) + self.models.mismatch(case.volume, ignored)
-        if problems:
-            self._sayProblem(case, problems[0])
-        else:
+        if not self.questions.isOpen(case):
             self.start([case])
 
     def segmentAll(self):
-        """Segments every case that is To do; what cannot be used is named at the end."""
-        toDo = [case for case in cases() if case.status == TO_DO]
-        problems = {case: InputCheck.check(case.volume, ignored=self._ignored.get(case.id, set())) for case in toDo}
-        blocked = {case: found[0] for case, found in problems.items() if found and found[0].blocks}
-        self.start([case for case in toDo if case not in blocked], blocked)
+        """Segments every case that is To do, after a look at the volumes; what cannot be used is named at the end."""
+        self.questions.askAll([case for case in cases() if case.status == TO_DO], self.start)
 
-    def start(self, caseList, blocked=None):
-        """Starts the engine on some cases; `blocked` names the problems of those left out."""
+    def start(self, caseList, blocked=None, leftOut=()):
+        """Starts the engine on some cases.
+
+        Args:
+            caseList: The cases.
+            blocked: The problems of those that cannot be used.
+            leftOut: Those that the user wants left out.
+        """
         self.notice.clear()
+        self._leftOut = [case.name for case in leftOut]
         self.hasFailed = False
         self._hidePieces()
         self.discard()
-        if not self.models.isUsable(lambda: self.start(caseList, blocked)):
+        if not self.models.isUsable(lambda: self.start(caseList, blocked, leftOut)):
             return
         requests = Requests(self._onProgress, self._onOutcome, self._onWarning, self._onSilent, self._onEnded)
         self.run = SegmentRun(self.model, self.desk.parameters.device, requests)
@@ -110,6 +114,7 @@ class SegmentPanel:
         if not caseList:
             self._sayBatch()
             return
+        self.closing.start()
         try:
             self.run.start(caseList)
         except OSError as error:
@@ -131,8 +136,9 @@ class SegmentPanel:
 
     def sceneClosing(self):
         """The volumes go away. A result that still comes is kept in a file (E313)."""
+        self.closing.sceneCloses()
         self._pieces = None
-        self._ignored.clear()
+        self.questions.forget()
         self.ui.plausibilityLabel.text = ""
 
     def _onProgress(self, fraction, text):
@@ -184,45 +190,12 @@ class SegmentPanel:
             if ending.code == "E503":
                 actions = ((_("Draw a box around the heart"), self.region.draw), *actions)
             self.notice.say(ending.text or message("E502", reason=ending.state.value), ending.code or "E502", actions)
-        elif len(self.run.outcomes) > 1:
+        elif len(self.run.outcomes) > 1 or self._leftOut:
             self._sayBatch()
+        self.closing.ended()
         self.desk.refresh()
 
     # Saying what happened
-
-    def _sayProblem(self, case, problem):
-        again = lambda: self._ignore(case, problem.code)  # noqa: E731
-        unlike = ((_("Continue"), again), (_("Choose another model"), self.models.manage))
-        actions = {
-            "E302": ((_("Pick a time frame…"), lambda: self._pickFrame(case)),) if TimeFrames.frameCount(case.volume) else (),
-            "E303": ((_("Apply the transform first"), lambda: self._harden(case)), (_("Ignore it for this run"), again)),
-            "E306": ((_("Continue"), again),),
-            "E310": ((_("Draw a box around the heart"), self.region.draw),),
-            "E307": unlike,
-            "E308": unlike,
-        }.get(problem.code, ())
-        self.notice.say(problem.text, problem.code, actions)
-
-    def _ignore(self, case, code):
-        self._ignored.setdefault(case.id, set()).add(code)
-        self.segmentThis()
-
-    def _pickFrame(self, case):
-        """One frame takes the place of a time series on the list."""
-        index = TimeFrames.askForFrame(case.volume)
-        if index is None:
-            self.segmentThis()  # asks again
-            return
-        frame = addCase(TimeFrames.frameOf(case.volume, index))
-        removeCase(case)
-        self.desk.open(frame)
-        self.segmentThis()
-
-    def _harden(self, case):
-        case.volume.HardenTransform()
-        if case.segmentation is not None:
-            case.segmentation.HardenTransform()
-        self.segmentThis()
 
     def _sayTaken(self, case, outcome):
         seen = outcome.taken.plausibility
@@ -284,17 +257,16 @@ class SegmentPanel:
         outcomes = list(self.run.outcomes.values())
         failed = [one for one in outcomes if one.status == FAILED]
         if not failed:
-            self.ui.progressLabel.text = _("{count} cases done").format(count=len(outcomes))
+            text = _("{count} cases done").format(count=len(outcomes))
+            if self._leftOut:
+                text = _("{text}, {count} left out ({names})").format(text=text, count=len(self._leftOut), names=", ".join(self._leftOut))
+            self.ui.progressLabel.text = text
             return
         which = ", ".join(f"{one.name}: {one.code}" for one in failed)
         text = message("E509", done=len(outcomes) - len(failed), failed=len(failed), which=which)
         again = [one.case for one in failed if one.case is not None]
         show = lambda: self.notice.say("\n".join(f"{one.name}: {one.text} [{one.code}]" for one in failed))  # noqa: E731
-        self.notice.say(text, "E509", ((_("Show"), show), (_("Try these again"), lambda: self._startAgain(again))))
-
-    def _startAgain(self, caseList):
-        blocked = {case: found[0] for case in caseList if (found := InputCheck.check(case.volume)) and found[0].blocks}
-        self.start([case for case in caseList if case not in blocked], blocked)
+        self.notice.say(text, "E509", ((_("Show"), show), (_("Try these again"), lambda: self.questions.askAll(again, self.start))))
 
     def _segmentByHand(self):
         case = self.desk.current

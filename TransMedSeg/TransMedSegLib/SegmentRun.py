@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from .CaseTable import caseOf
 from .CaseTime import CaseClock, remember
 from .Computer import freeDiskGb
 from .EngineProcess import EngineProcess
+from .EvenGrid import EvenGrid, needsEvenGrid
 from .Messages import message
 from .RunState import Ending, State, logTail
 
@@ -36,6 +38,7 @@ class Outcome:
         volume: The volume node that was segmented; it may have left the scene. Its ID may belong to another node then.
         name: Of the case when the run began.
         region: The box that the model saw; None where it saw the whole image.
+        grid: The even grid that the model saw it on; None where that was the volume's own.
         status: DONE, FAILED, or "" while the engine has not said.
         code: Of the message of a failed case.
         text: Why it failed.
@@ -46,6 +49,7 @@ class Outcome:
     volume: object
     name: str
     region: object = None
+    grid: object = None
     status: str = ""
     code: str = ""
     text: str = ""
@@ -128,9 +132,13 @@ class SegmentRun:
                 key = f"c{number:03d}"
                 path = self.runDir / "inputs" / f"{key}.nrrd"
                 region = RegionBox.regionOf(case.volume)
-                RegionBox.writeInside(case.volume, region, path)
+                grid = EvenGrid(case.volume, region) if needsEvenGrid(case.volume) else None
+                if grid is None:
+                    RegionBox.writeInside(case.volume, region, path)
+                else:
+                    grid.write(case.volume, path)
                 inputs.append(str(path))
-                self.outcomes[key] = Outcome(case.volume, case.name, region)
+                self.outcomes[key] = Outcome(case.volume, case.name, region, grid)
         except OSError:
             self.discard()
             raise
@@ -161,6 +169,15 @@ class SegmentRun:
             text = text.replace(outcome.name, key) if outcome.name else text
         ending = self._process.ending if self._process is not None else None
         return bugReport(text, (f"{ending.code if ending else ''} on device {self._device}",))
+
+    @contextmanager
+    def held(self):
+        """While it lasts, nothing is heard of the engine, which goes on."""
+        self._process.hold(True)
+        try:
+            yield
+        finally:
+            self._process.hold(False)
 
     def cancel(self):
         """Ends the engine at once: a segmentation has nothing worth saving."""
@@ -208,11 +225,21 @@ class SegmentRun:
             folder = self.runDir / "segmentations"
             names = {"mask": f"{event['id']}.seg.nrrd", "doubt": f"{event['id']}.uncertainty.nii.gz"}
             outcome.files = {kind: folder / name for kind, name in names.items() if (folder / name).is_file()}
+            self._bringBack(outcome)
             if "mask" not in outcome.files:
                 outcome.fail("E505", self._noResult())
         else:
             outcome.fail(str(event.get("code") or "E502"), self._named(str(event.get("reason", "")), event["id"]))
         self._requests.outcome(outcome)
+
+    def _bringBack(self, outcome):
+        """A resampled volume gets its result on its own voxels; where it was closed, the result stays on the even grid."""
+        if outcome.grid is None or outcome.case is None or "mask" not in outcome.files:
+            return
+        try:
+            outcome.files = outcome.grid.bringBack(outcome.files, outcome.volume)
+        except OSError:
+            outcome.files = {}
 
     def _onWarning(self, event):
         code, text = str(event.get("code", "")), str(event.get("message", ""))
@@ -263,7 +290,7 @@ class SegmentRun:
         except OSError:
             outcome.fail("E505", self._noResult())
         if "doubt" in outcome.files and outcome.code in ("", "E506"):
-            SegmentResult.takeDoubt(case, outcome.files["doubt"], outcome.region)
+            SegmentResult.takeDoubt(case, outcome.files["doubt"], outcome.region if outcome.grid is None else None)
         return outcome.taken is not None
 
     def keep(self, outcome):
@@ -273,5 +300,6 @@ class SegmentRun:
         safe = "".join(letter if letter.isalnum() or letter in " -_." else "_" for letter in outcome.name)
         endings = {"mask": "seg.nrrd", "doubt": "uncertainty.nii.gz"}
         for kind, source in outcome.files.items():
-            shutil.copyfile(source, folder / f"{safe} result.{endings[kind]}")
+            ending = "uncertainty.nrrd" if kind == "doubt" and source.suffix == ".nrrd" else endings[kind]
+            shutil.copyfile(source, folder / f"{safe} result.{ending}")
         return folder / f"{safe} result.{endings['mask']}"

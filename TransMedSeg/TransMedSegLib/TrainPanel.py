@@ -10,6 +10,7 @@ import vtk
 from semiseg import protocol
 from slicer.i18n import tr as _
 
+from .CloseGuard import CloseGuard, sayTrainingContinues
 from .Messages import message, withCode
 from .Notice import Notice
 from .PanelState import PanelState
@@ -51,6 +52,7 @@ class TrainPanel:
         self.setupPage = SetupPage(self._onSetupChanged)
         ui.setupPlace.layout().addWidget(self.setupPage)
         self.runs = TrainRuns(ui, self)
+        self._guard = CloseGuard(self._mayClose)
         self._connect()
         self.setState(PanelState.NotReady)
 
@@ -71,6 +73,7 @@ class TrainPanel:
     def enter(self, parameters) -> None:
         """The module was opened: binds the widgets to the scene's parameters, and looks for a run to watch."""
         self.leaveScene()
+        self._guard.start()
         self.parameters = parameters
         self.form.setDefaults(parameters)
         tag = parameters.connectGui(self.ui)
@@ -122,11 +125,18 @@ class TrainPanel:
     def cleanup(self) -> None:
         """Slicer ends or the module is reloaded. A training goes on; a check of the cases ends."""
         self.exit()
+        self._guard.stop()
         self.view.finish()
         self.setupPage.cleanup()
         for process in (self.follow.process, self.check.process, self.measure.process):
             if process is not None:
                 process.letGo()
+
+    def _mayClose(self) -> bool:
+        """Slicer is being closed: a training is none of its business, and the user is told so."""
+        if self.follow.isRunning:
+            sayTrainingContinues()
+        return True
 
     def setState(self, state: PanelState) -> None:
         self.state = state
