@@ -1,4 +1,4 @@
-"""Every message with a code, in one table: what happened, why, what to do. The codes are explained in docs/messages.md."""
+"""The window's own messages with a code, in one table; those of the engine come with their words. docs/messages.md explains all codes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,6 @@ def _gpuTexts() -> dict[str, str]:
         "E202": _("Your driver {driver} is too old for CUDA {cuda} (it needs {needed} or newer). Update the NVIDIA driver, then check again."),
         "E203": _("This PyTorch was built for CPU only, but {gpu} is in this computer. Install PyTorch with CUDA."),
         "E204": _("The installed PyTorch is too old for {gpu}. Install a PyTorch with a newer CUDA."),
-        "E205": _("The GPU ran out of memory."),
         "E206": _("The GPU ran out of memory during training. Smaller patches or batches need less; the run can be resumed."),
         "E207": _("The graphics driver stopped. Your run is safe at iteration {iteration}. Restart the computer, then resume."),
         "E208": _("Another program uses {used_gb} GB of {gpu}; {free_gb} GB is free."),
@@ -155,10 +154,7 @@ def _trainingTexts() -> dict[str, str]:
         "E802": _(
             "No unlabeled volumes: training will use labels only. That is allowed, but adding unlabeled volumes is what this tool is for."
         ),
-        "E803": _("The mask of {name} has another size. Excluded."),
-        "E804": _("{name} appears twice (same image content). It is used only once."),
         "E805": _("{count} of {total} unlabeled volumes differ strongly in spacing or intensity."),
-        "E806": _("Training became unstable (loss is not a number)."),
         "E807": _("Disk full: the run was paused at iteration {iteration}. Free at least 1 GB, then resume."),
         "E808": _("The run was interrupted by sleep for {duration} and continues."),
         "E809": _("The run folder is not writable or is used by another computer (lock by {host}, {time}). It can be viewed."),
@@ -177,6 +173,5 @@ def _exportTexts() -> dict[str, str]:
         "E905": _("The mask is on another grid than the source images."),
         "E906": _("DICOM-SEG needs the Python package {package}."),
         "E907": _("DICOM-SEG could not be written: {reason}"),
-        "E908": _("The written file differs from the mask ({count} slices). It was deleted; please report this."),
         "E909": _("This segmentation has not been approved by a person."),
     }
