@@ -7,9 +7,8 @@ import pathlib
 from typing import Annotated
 
 import qt
-import vtk
-
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import Choice, Default, parameterNodeWrapper

@@ -15,6 +15,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
 from TransMedSegLib.Reload import forgetLibrary
 from TransMedSegLib.TrainPanel import TrainPanel
 from TransMedSegLib.TrainParameters import TrainParameters

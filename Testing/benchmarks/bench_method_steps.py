@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
+
 from semiseg.data.augment import AugmentOptions, draw_intensity
 from semiseg.data.batches import Batch, Stream
 from semiseg.data.randomness import generator_for
@@ -27,7 +29,6 @@ from semiseg.methods.base import AbstractMethod, Progress, Task
 from semiseg.training.cpu import prepare_cpu
 from semiseg.training.optimizer import make_optimizer
 from semiseg.training.options import TrainOptions
-from torch import Tensor, nn
 
 
 class Passes(NamedTuple):

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from semiseg.losses.tsa import ClassMoments, head_weight, pair_table, tsa_loss
 from semiseg.methods.copy_paste import box_mask, copy_paste_loss, mix
 from semiseg.methods.pseudo_label import pseudo_labels
 from semiseg.networks import build_network
 from semiseg.training.cpu import prepare_cpu
-from torch import Tensor
 
 NUM_FEATURES = 16
 CASES = {2: 2 * 48 * 64 * 64, 14: 48 * 64 * 64}  # classes: voxels

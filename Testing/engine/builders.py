@@ -9,6 +9,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+
 from semiseg.data.files import write_h5, write_labels, write_volume
 from semiseg.data.geometry import Geometry
 from semiseg.data.segmentation import Segment

@@ -12,7 +12,7 @@ import pytest
 ENGINE_PARENT = Path(__file__).resolve().parents[2] / "TransMedSeg"
 sys.path.insert(0, str(ENGINE_PARENT))  # whatever version may be installed
 
-import torch  # noqa: E402
+import torch
 
 
 @pytest.fixture(autouse=True, scope="session")

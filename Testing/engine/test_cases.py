@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 import builders
 import pytest
+
 from semiseg.data.cases import Case, find_cases, find_cohort
 from semiseg.data.naming import natural_order, patient_of, safe_id, understand
 from semiseg.errors import InputError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+
 from semiseg.methods.copy_paste import box_mask, copy_paste_loss, mix, region_dice
 
 

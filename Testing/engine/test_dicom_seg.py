@@ -21,11 +21,12 @@ import pytest
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed")
 
-import semiseg.export_seg as export_module
 import synthetic_masks as masks
 import synthetic_series as synthetic
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+import semiseg.export_seg as export_module
 from semiseg.data.geometry import Geometry
 from semiseg.dicom.codes import STRUCTURES, Concept, parse_terminology_entry, structure_named, terminology_entry
 from semiseg.dicom.lattice import place_on_grid

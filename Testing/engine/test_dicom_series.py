@@ -15,6 +15,7 @@ pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 import synthetic_series as synthetic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from semiseg.dicom.plain_header import read_plain_header
 from semiseg.dicom.series import find_series, open_series, read_series, series_of_files
 from semiseg.dicom.stack import Plane, stack_planes

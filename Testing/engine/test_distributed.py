@@ -13,7 +13,16 @@ import pytest
 import torch
 from training_cases import CPU, MemoryCases, make_batches, make_method, train_options
 
-from semiseg.distributed import World, any_rank, average_gradients, choose_device, join_world, leave_world, same_weights, wait_for_all
+from semiseg.distributed import (
+    World,
+    any_rank,
+    average_gradients,
+    choose_device,
+    join_world,
+    leave_world,
+    same_weights,
+    wait_for_all,
+)
 from semiseg.errors import InputError
 from semiseg.inference.model_file import read_model
 from semiseg.protocol import EVENTS_FILE, MODEL_FILE, ExitCode, Job, read_events, write_job
@@ -42,7 +51,7 @@ def train(name: str, world: World) -> tuple[dict[str, torch.Tensor], list]:
         iterations=6, log_every=3, optimizer="sgd", learning_rate=0.05, schedule="constant", gradient_clip=1.0, patch_size=PATCH
     )
     told = []
-    report = lambda kind, **values: told.append(kind)  # noqa: E731
+    report = lambda kind, **values: told.append(kind)
     labels = CaseLabels(MemoryCases(), batches.store, batches.unlabeled, PATCH, None, report, world)
     Fit(method, batches, options, CPU, world, report, case_labels=labels).run()
     return {key: value.clone() for key, value in method.state_dict().items()}, told

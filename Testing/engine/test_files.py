@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from semiseg.data import atomic
 from semiseg.data.array_files import H5_SPACING_MM
 from semiseg.data.files import read_labels, read_volume, write_h5, write_labels, write_volume

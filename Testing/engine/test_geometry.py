@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from semiseg.data.geometry import Geometry, flip_ras_lps
 from semiseg.data.orientation import Orientation, place_on_grid
 from semiseg.data.volume import Volume

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+
 from semiseg.losses.graph import correlation_clustering_loss, negative_share, nodes, signed_affinity
 from semiseg.networks.graph import ClusterHead, StructureAlignment
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import layout_builders as made
 import numpy as np
 import pytest
+
 from semiseg.data.cases import Case, CaseList, find_cases, find_cohort
 from semiseg.data.files import read_labels, read_volume
 from semiseg.data.layouts import LAYOUTS, find_layout

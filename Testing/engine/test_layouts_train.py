@@ -12,6 +12,7 @@ import layout_builders as made
 import numpy as np
 import pytest
 import torch
+
 from semiseg.cli import main
 from semiseg.data.cache import PreparedCase, source_key
 from semiseg.data.cases import find_cases, find_cohort
@@ -84,7 +85,7 @@ def test_two_phases_of_one_patient_are_no_duplicates(tmp_path):
             for patient, (name, volume) in zip(patients, volumes.items())
         ]
 
-    read = lambda case: volumes[case.id]  # noqa: E731
+    read = lambda case: volumes[case.id]
     assert find_duplicates(cases(["patient001", "patient001"]), read) == []
     assert [pair[:2] for pair in find_duplicates(cases(["patient001", "patient002"]), read)] == [(0, 1)]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builders
 import numpy as np
+from test_prepare import cohort, mask_with_half_the_slices, one_thread, row, run  # noqa: F401 (fixtures)
+
 from semiseg.data.cases import find_cases, with_masks
 from semiseg.data.files import read_volume, write_volume
 from semiseg.data.geometry import Geometry
 from semiseg.data.nearest import nearest_on_grid
 from semiseg.data.volume import Volume
-from test_prepare import cohort, mask_with_half_the_slices, one_thread, row, run  # noqa: F401 (fixtures)
 
 
 def coarse(mask: Volume) -> Volume:

@@ -7,7 +7,18 @@ import math
 
 import pytest
 import torch
-from training_cases import ALL_METHODS, CPU, PATCH, UNMOVED, MemoryCases, last_stage, make_batches, make_method, steps, train_options
+from training_cases import (
+    ALL_METHODS,
+    CPU,
+    PATCH,
+    UNMOVED,
+    MemoryCases,
+    last_stage,
+    make_batches,
+    make_method,
+    steps,
+    train_options,
+)
 
 from semiseg.data.augment import AugmentOptions
 from semiseg.describe import options_of

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_batches import at, tiny_batch, tiny_task, train_steps
+
 from semiseg.losses.class_weights import (
     DifficultyWeights,
     RarityWeights,
@@ -23,7 +25,6 @@ from semiseg.methods.teacher import Teacher
 from semiseg.networks import build_network
 from semiseg.networks.resvnet import ResVNet
 from semiseg.networks.vnet import VNet
-from tiny_batches import at, tiny_batch, tiny_task, train_steps
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from scipy import ndimage
+
 from semiseg.data.cases import find_cohort
 from semiseg.data.files import read_labels, read_volume
 from semiseg.errors import InputError

@@ -14,6 +14,7 @@ import builders
 import numpy as np
 import pytest
 import torch
+
 from semiseg.data.cache import PreparedSet
 from semiseg.data.duplicates import aligned_correlation
 from semiseg.data.files import read_volume, write_labels, write_volume

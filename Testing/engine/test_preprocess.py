@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from semiseg.data.geometry import Geometry
 from semiseg.data.preprocess import Preprocessing, Restore
 from semiseg.data.resample import resample, resample_labels, taps

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+
 from semiseg.methods import pseudo_label
 from semiseg.methods.pseudo_label import (
     believable_volume,

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from tiny_batches import at, balls, tiny_batch, tiny_task
+
 from semiseg.losses.consistency import gaussian_rampup
 from semiseg.losses.latent import (
     LatentScale,
@@ -22,7 +24,6 @@ from semiseg.networks import build_network
 from semiseg.networks.autoencoder import Decoder, Encoder, SkipAdapter
 from semiseg.training.loop import Fit
 from semiseg.training.options import TrainOptions
-from tiny_batches import at, balls, tiny_batch, tiny_task
 
 
 def _generator(seed: int = 0) -> torch.Generator:

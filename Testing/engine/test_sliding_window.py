@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from semiseg.inference.deploy import deploy, fold_batch_norm
-from semiseg.inference.sliding_window import blend_profile, dense_stride, sliding_window, window_probabilities, window_starts
+from semiseg.inference.sliding_window import (
+    blend_profile,
+    dense_stride,
+    sliding_window,
+    window_probabilities,
+    window_starts,
+)
 from semiseg.networks import build_network
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from semiseg.data.cases import Case
 from semiseg.data.split import Split, split_cases
 from semiseg.errors import InputError

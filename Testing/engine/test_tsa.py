@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from semiseg.losses import class_moments, tsa
 from semiseg.losses.class_moments import merge_moments
 from semiseg.losses.tsa import (
@@ -20,8 +23,6 @@ from semiseg.losses.tsa import (
     tsa_loss,
     tsa_loss_exact,
 )
-from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 EXACT = {"shrinkage": 0.0, "floor": 0.0}
 

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_batches import at, tiny_batch, tiny_task, train_steps
+
 from semiseg.errors import InputError
 from semiseg.losses.consistency import gaussian_rampup
 from semiseg.losses.cross_pseudo import cross_pseudo_loss, weighted_cross_entropy
@@ -18,7 +20,6 @@ from semiseg.methods.ua_mt import UAMeanTeacher
 from semiseg.networks import build_network
 from semiseg.networks.initialization import initialize
 from semiseg.networks.two_networks import TwoNetworks, average_logits
-from tiny_batches import at, tiny_batch, tiny_task, train_steps
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import builders
 import numpy as np
 import pytest
 import torch
-from training_cases import make_method
 from tiny_model import OPTIONS, thresholding_weights
+from training_cases import make_method
 
 from semiseg.data.files import read_labels, read_volume
 from semiseg.inference.postprocess import keep_largest_component

@@ -24,7 +24,19 @@ from semiseg.errors import InputError
 from semiseg.follow import last_result, run_in_worker
 from semiseg.inference.model_file import network_of, read_model
 from semiseg.job_options import options_from
-from semiseg.protocol import EVENTS_FILE, LOCK_FILE, MODEL_FILE, RESULT_FILE, STOP_FILE, ExitCode, Job, ask_to_stop, read_events, read_job, write_job
+from semiseg.protocol import (
+    EVENTS_FILE,
+    LOCK_FILE,
+    MODEL_FILE,
+    RESULT_FILE,
+    STOP_FILE,
+    ExitCode,
+    Job,
+    ask_to_stop,
+    read_events,
+    read_job,
+    write_job,
+)
 from semiseg.worker import run_folder
 
 

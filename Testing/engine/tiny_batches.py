@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from semiseg.data.augment import IntensityDraw, draw_intensity
 from semiseg.data.batches import Batch, Stream
 from semiseg.data.randomness import generator_for

@@ -12,6 +12,7 @@ def shoot(sheet, work, python):
     import qt
     import slicer
     from segment_builders import Panel
+
     from TransMedSegLib import ModelList
 
     slicer.dicomDatabase._instances.clear()

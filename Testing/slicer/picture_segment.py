@@ -13,6 +13,7 @@ SECTIONS = ("casesCollapsibleButton", "segmentCollapsibleButton", "correctCollap
 def shoot(sheet, work, python):
     import qt
     from segment_builders import Panel
+
     from TransMedSegLib import ModelList
 
     qt.QSettings().setValue("TransMedSeg/Python", str(python))
@@ -80,6 +81,7 @@ def _row(panel, position, foreground=None, size=VIEW):
 def _middle(case):
     """The middle of the mask in RAS."""
     import numpy as np
+
     from TransMedSegLib.VolumeExchange import maskOf, positionRas
 
     mask = maskOf(case.segmentation, case.segmentation.GetSegmentation().GetNthSegmentID(0), case.volume)
@@ -133,6 +135,7 @@ def _shoot_correct(sheet, panel, truth):
     """Two prompts where the mask differs most from the truth; left without, right with them."""
     from bed import boot, render
     from test_segment_prompts import place, row
+
     from TransMedSegLib.VolumeExchange import positionRas
 
     case = panel.desk.current
@@ -155,6 +158,7 @@ def _largest_errors(case, truth):
     """The deepest voxels [slice, row, column] of what is missing and of what is too much."""
     import numpy as np
     from scipy import ndimage
+
     from TransMedSegLib.VolumeExchange import maskOf
 
     mask, wanted = (maskOf(node, node.GetSegmentation().GetNthSegmentID(0), case.volume) for node in (case.segmentation, truth))
@@ -169,6 +173,7 @@ def _shoot_models(sheet, panel, work):
     from pathlib import Path
 
     from bed import boot, render
+
     from TransMedSegLib import ModelList
 
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ RUN = ("runsCollapsibleButton", "liveCollapsibleButton")
 
 def shoot(sheet, work, python):
     import qt
+
     from TransMedSegLib.EngineProcess import PYTHON_SETTING
 
     qt.QSettings().setValue(PYTHON_SETTING, str(python))
@@ -87,6 +88,7 @@ class _Panel:
     def _fill(self):
         """What the user has dropped and chosen, with the outcome of the check of the volumes."""
         from bed import boot
+
         from TransMedSegLib.RunState import readJson
         from TransMedSegLib.TrainParameters import Goal
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import qt
+import slicer
 import vtk
 from bed import boot
-
-import slicer
 
 REPOSITORY = Path(__file__).parents[2]
 MODULE = REPOSITORY / "TransMedSeg"

@@ -57,6 +57,7 @@ def predict(job, run_dir, report, plan):
 
 def write_case(path, out, plan):
     import numpy as np
+
     from semiseg.data.files import read_volume, write_labels, write_volume
     from semiseg.data.segmentation import Segment
     from semiseg.data.volume import Volume

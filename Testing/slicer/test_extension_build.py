@@ -18,7 +18,7 @@ INSTALLED = Path("lib") / "Slicer-stub" / "qt-scripted-modules"
 
 def cmake_value(name):
     text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
-    found = re.findall(rf'^set\({name} "([^"]*)"\)$', text, flags=re.M)
+    found = re.findall(rf'^set\({name} "([^"]*)"\)$', text, flags=re.MULTILINE)
     assert len(found) == 1, f"{name} must be set once, as one quoted string on one line"
     return found[0]
 
@@ -55,7 +55,7 @@ def installed(tmp_path_factory):
 
 def test_extension_is_named_like_its_index_entry():
     text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
-    assert re.search(r"^project\((\w+)\)$", text, flags=re.M)[1] == "TransMedSeg"
+    assert re.search(r"^project\((\w+)\)$", text, flags=re.MULTILINE)[1] == "TransMedSeg"
     assert (REPOSITORY / "TransMedSeg.json").exists() and (REPOSITORY / "TransMedSeg.s4ext").exists()
 
 
@@ -125,7 +125,7 @@ def test_every_url_begins_with_the_same_address():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the command of docs/release.md is written for GNU sed")
 def test_the_command_of_the_release_page_fills_the_address_in_everywhere(tmp_path):
-    (command,) = re.findall(r"^OWNER=\S+; sed .*$", (REPOSITORY / "docs" / "release.md").read_text(encoding="utf-8"), flags=re.M)
+    (command,) = re.findall(r"^OWNER=\S+; sed .*$", (REPOSITORY / "docs" / "release.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     for name in ADDRESSED:
         text = (REPOSITORY / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace(addresses(REPOSITORY).copy().pop(), "https://owner.invalid"), encoding="utf-8")
@@ -190,12 +190,12 @@ def test_the_engine_starts_from_the_installed_tree(installed, tmp_path):
 
 def test_the_window_imports_neither_torch_nor_the_engine(installed):
     """Of the engine only the protocol; checked by looking at every import of the library."""
-    pattern = re.compile(r"^\s*(?:from|import)\s+(semiseg\S*|torch\S*)(?:\s+import\s+(.+))?", flags=re.M)
+    pattern = re.compile(r"^\s*(?:from|import)\s+(semiseg\S*|torch\S*)(?:\s+import\s+(.+))?", flags=re.MULTILINE)
     allowed = {("semiseg", None), ("semiseg", "protocol"), ("semiseg", "__version__")}  # the package itself is a version only
     for path in [*(REPOSITORY / "TransMedSeg" / "TransMedSegLib").glob("*.py"), *REPOSITORY.glob("TransMedSeg*/TransMedSeg*.py")]:
         text = path.read_text(encoding="utf-8")
         if path.name == "EngineSetup.py":
-            text = re.sub(r'PROBE = """.*?"""', "", text, flags=re.S)  # the text that a child process runs
+            text = re.sub(r'PROBE = """.*?"""', "", text, flags=re.DOTALL)  # the text that a child process runs
         for module, names in pattern.findall(text):
             for name in (names or "").split(",") if names else [None]:
                 name = name.split("#")[0].strip() if name else None

@@ -4,11 +4,11 @@
 import numpy as np
 import pytest
 import qt
+import slicer
 from bed import boot, dialogs
 from segment_builders import install_stub, make_volume, panel, write_model  # noqa: F401 (panel is a fixture)
 from test_models import dialog, folder, said  # noqa: F401 (fixtures)
 
-import slicer
 from TransMedSegLib import CaseTable, CaseTime, Computer, GpuUsers, ModelDownload, ModelList, TimeFrames, VolumeExchange
 
 

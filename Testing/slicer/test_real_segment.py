@@ -14,9 +14,9 @@ import qt
 import slicer
 from bed import boot
 from segment_builders import REPOSITORY, Panel
-from semiseg.protocol import process_exists
 from train_bed import engine_python
 
+from semiseg.protocol import process_exists
 from TransMedSegLib import CaseTable, Compare, CompareTable, ModelList, RegionBox
 from TransMedSegLib.Terminology import tagOf
 from TransMedSegLib.VolumeExchange import maskOf

@@ -8,8 +8,8 @@ import pytest
 import slicer
 from bed import boot
 from segment_builders import Panel, ball, install_stub, make_volume, panel  # noqa: F401 (panel is a fixture)
-from semiseg.protocol import process_exists
 
+from semiseg.protocol import process_exists
 from TransMedSegLib import CaseTable, CompareTable, Review
 from TransMedSegLib.LabeledList import trainParameters
 from TransMedSegLib.PanelState import PanelState

@@ -371,7 +371,7 @@ def test_errors_are_orange_where_only_A_is_and_blue_where_only_B_is():
 
 def test_a_new_comparison_takes_the_earlier_one_out_of_the_views():
     nodes = [CaseTable.Case(make_volume(f"P{index}")).makeSegmentation() for index in range(3)]
-    shown = lambda: [bool(node.GetDisplayNode().GetVisibility()) for node in nodes]  # noqa: E731
+    shown = lambda: [bool(node.GetDisplayNode().GetVisibility()) for node in nodes]
     nodes[2].GetDisplayNode().SetVisibility(False)
     Overlay.show(Overlay.FILL, nodes[:2], 3)
     assert shown() == [True, True, False] and nodes[0].GetDisplayNode().GetVisibility2DFill()

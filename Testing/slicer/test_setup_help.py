@@ -5,11 +5,11 @@ import types
 
 import pytest
 import qt
+import slicer
 from bed import dialogs
 from test_setup_page import GOOD, GPU, Pip, page, pip  # noqa: F401 (fixtures)
 from train_bed import until
 
-import slicer
 from TransMedSegLib import Computer, EngineProcess, EngineSetup, GpuUsers, SetupHelp, SetupPage
 from TransMedSegLib.PipInstall import Outcome
 
@@ -44,7 +44,7 @@ def own(page, monkeypatch):  # noqa: F811
     """A page whose Python is Slicer's own, with all packages there."""
     qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
     for place in (SetupPage, EngineSetup):
-        monkeypatch.setattr(place, "missingRequirements", lambda: [])
+        monkeypatch.setattr(place, "missingRequirements", list)
     page._isAsked = True  # the GPU is played
     return page
 

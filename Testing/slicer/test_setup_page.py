@@ -8,10 +8,10 @@ import types
 
 import pytest
 import qt
+import slicer
 from bed import dialogs
 from train_bed import until  # puts the library on the path
 
-import slicer
 from TransMedSegLib import Computer, EngineProcess, EngineSetup, Messages, PipInstall, ProcessTree, SetupPage
 from TransMedSegLib.EngineSetup import Level
 
@@ -156,7 +156,7 @@ def test_page_shows_six_lines_and_a_status(page, monkeypatch):
     page.start()
     assert [check.key for check in page.checks] == ["slicer", "gpu", "memory", "disk", "writing", "packages"]
     assert not page.isReady and page.statusText().startswith("Not set up yet. ")
-    monkeypatch.setattr(EngineSetup, "missingRequirements", lambda: [])
+    monkeypatch.setattr(EngineSetup, "missingRequirements", list)
     page.start()
     assert page.isReady and page.statusText() == "Ready – CPU"
     assert page.installButton.toolTip == "Nothing is missing."

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import qt
-
 import slicer
+
 from semiseg.protocol import process_exists, write_text_atomically
 
 from .CaseTable import APPROVED, EDITED, cases

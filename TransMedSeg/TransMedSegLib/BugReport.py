@@ -6,6 +6,7 @@ import platform
 import re
 
 import slicer
+
 from semiseg import __version__
 
 from .Computer import knownGpus

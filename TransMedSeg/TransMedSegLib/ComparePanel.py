@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import qt
-
 import slicer
 from slicer.i18n import tr as _
 

@@ -5,9 +5,8 @@ import io
 import math
 import statistics
 
-import vtk
-
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 ATTRIBUTE = "TransMedSeg.Comparison"
@@ -66,7 +65,7 @@ def rows(node):
     found = []
     for row in range(table.GetNumberOfRows()):
         numbers = {metric: table.GetColumnByName(title).GetValue(row) for metric, title in COLUMNS.items()}
-        get = lambda name, row=row: table.GetColumnByName(name).GetValue(row)  # noqa: E731
+        get = lambda name, row=row: table.GetColumnByName(name).GetValue(row)
         found.append((get(CASE), numbers, get(WORST), get(NOTE)))
     return found
 

@@ -1,7 +1,6 @@
 """What the sections of the panel share: the case that is open, its review, its autosave, and the undo history."""
 
 import qt
-
 import slicer
 from slicer.i18n import tr as _
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 import slicer
 from slicer.i18n import tr as _
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import qt
 import slicer
+
 from semiseg import protocol
 
 from .Messages import message

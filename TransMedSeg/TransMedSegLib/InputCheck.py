@@ -5,9 +5,8 @@ import os
 from dataclasses import dataclass, field
 
 import numpy as np
-import vtk
-
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from .EvenGrid import areOblique, areUneven, axesOf, evenStepMm, sliceGapsMm

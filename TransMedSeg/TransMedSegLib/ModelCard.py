@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semiseg.protocol import JOB_FILE, RESULT_FILE, write_text_atomically
-
 from slicer.i18n import tr as _
+
+from semiseg.protocol import JOB_FILE, RESULT_FILE, write_text_atomically
 
 from .ModelFile import hashOf, readCard
 from .RunState import readJson

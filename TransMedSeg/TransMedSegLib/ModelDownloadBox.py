@@ -1,7 +1,6 @@
 """The part of the dialog of models that downloads one from an address."""
 
 import qt
-
 from slicer.i18n import tr as _
 
 from .ModelDownload import ModelDownload, urlProblem

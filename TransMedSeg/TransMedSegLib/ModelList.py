@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import slicer
+
 from semiseg.protocol import JOB_FILE, MODEL_FILE, RESULT_FILE
 
 from .ModelCard import CARD_FILE, cardOf

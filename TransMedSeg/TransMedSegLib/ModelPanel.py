@@ -4,7 +4,6 @@ import html
 from pathlib import Path
 
 import qt
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -149,7 +148,7 @@ class ModelPanel:
         if card.isTrainedHere or ModelList.hasAgreed(digest):
             ModelList.setLastUsed(path)
             return True
-        agreed = lambda: (ModelList.agree(digest), again())  # noqa: E731
+        agreed = lambda: (ModelList.agree(digest), again())
         self.notice.say(message("E406"), "E406", ((_("I agree"), agreed), (_("Cancel"), lambda: None)))
         return False
 

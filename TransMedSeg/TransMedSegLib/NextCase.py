@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -79,7 +78,7 @@ def _distances(open_, labeled, pictures):
     everything = np.stack(list(pictures.values()))
     spread = everything.std(axis=0)
     spread[spread < 1e-9] = 1.0
-    gap = lambda a, b: float(np.linalg.norm((pictures[a] - pictures[b]) / spread))  # noqa: E731
+    gap = lambda a, b: float(np.linalg.norm((pictures[a] - pictures[b]) / spread))
     names = list(pictures)
     gaps = [gap(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     typical = float(np.median(gaps)) or 1.0

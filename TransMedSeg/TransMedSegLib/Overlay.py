@@ -1,7 +1,6 @@
 """Two masks over the image: as outlines, filled, or as errors in two colors that color-blind people tell apart."""
 
 import numpy as np
-
 import slicer
 from slicer.i18n import tr as _
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import vtk
-from vtk.util import numpy_support
-
 from slicer.i18n import tr as _
+from vtk.util import numpy_support
 
 from .VolumeExchange import boxOf, imageOf
 

@@ -7,9 +7,8 @@ so a mark comes and goes with what it has changed. The markups are made from it 
 from dataclasses import dataclass
 
 import numpy as np
-import vtk
-
 import slicer
+import vtk
 
 from .Terminology import tagOf
 

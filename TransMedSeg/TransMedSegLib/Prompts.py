@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import qt
-
 import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
@@ -211,7 +210,7 @@ class Prompts(VTKObservationMixin):
         if overlaps:
             one = overlaps[0]
             text = message("E604", segment=one.otherName, volume_ml=f"{one.volumeMl:.1f}")
-            take = lambda: self._takeOverlap(case, one, added)  # noqa: E731
+            take = lambda: self._takeOverlap(case, one, added)
             self.notice.say(text, "E604", ((_("Leave it"), lambda: None), (_("Take it"), take)))
 
     def _takeOverlap(self, case, overlap, added):

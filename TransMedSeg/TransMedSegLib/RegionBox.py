@@ -4,7 +4,6 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-
 import slicer
 from slicer.i18n import tr as _
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import qt
-
 import slicer
 from slicer.util import VTKObservationMixin
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from semiseg import protocol
 from slicer.i18n import tr as _
+
+from semiseg import protocol
 
 from .Messages import message
 from .StartEngine import QUEUE_DEVICE

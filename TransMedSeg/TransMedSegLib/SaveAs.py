@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-
 import slicer
 from slicer.i18n import tr as _
 

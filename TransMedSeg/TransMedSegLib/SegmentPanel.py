@@ -1,7 +1,6 @@
 """Section 2 of the panel: the model segments the open case or all that nobody has looked at."""
 
 import qt
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -203,7 +202,7 @@ class SegmentPanel:
         self._showPlausibility(seen)
         for overlap in outcome.taken.overlaps[:1]:
             text = message("E604", segment=overlap.otherName, volume_ml=f"{overlap.volumeMl:.1f}")
-            take = lambda: self._onTakeOverlap(case, outcome, overlap)  # noqa: E731
+            take = lambda: self._onTakeOverlap(case, outcome, overlap)
             self.notice.say(text, "E604", ((_("Leave it"), lambda: None), (_("Take it"), take)))
 
     def _showPlausibility(self, seen):
@@ -246,7 +245,7 @@ class SegmentPanel:
         time = CaseTime.estimateText(self.model, "cpu", [outcome.case.volume])
         title = _("Run on the CPU ({time})").format(time=time) if time else _("Run on the CPU")
         onCpu = (title, lambda: self._runOnCpu(outcome.case))
-        say = lambda users: self.notice.say(f"{outcome.text}\n{users}", outcome.code, (onCpu,))  # noqa: E731
+        say = lambda users: self.notice.say(f"{outcome.text}\n{users}", outcome.code, (onCpu,))
         return onCpu, (_("Who uses the GPU?"), lambda: self._gpuUsers.ask(say))
 
     def _runOnCpu(self, case):
@@ -265,7 +264,7 @@ class SegmentPanel:
         which = ", ".join(f"{one.name}: {one.code}" for one in failed)
         text = message("E509", done=len(outcomes) - len(failed), failed=len(failed), which=which)
         again = [one.case for one in failed if one.case is not None]
-        show = lambda: self.notice.say("\n".join(f"{one.name}: {one.text} [{one.code}]" for one in failed))  # noqa: E731
+        show = lambda: self.notice.say("\n".join(f"{one.name}: {one.text} [{one.code}]" for one in failed))
         self.notice.say(text, "E509", ((_("Show"), show), (_("Try these again"), lambda: self.questions.askAll(again, self.start))))
 
     def _segmentByHand(self):

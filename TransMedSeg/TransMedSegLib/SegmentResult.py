@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-
 import slicer
 from slicer.i18n import tr as _
 

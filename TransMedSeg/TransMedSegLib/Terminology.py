@@ -4,9 +4,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-import vtk
-
 import slicer
+import vtk
 
 LEFT_ATRIUM = "left atrium"
 TERMINOLOGY_TAG = "TerminologyEntry"
@@ -34,7 +33,7 @@ def structures():
 
 
 def _entry(category, kind):
-    code = lambda one: f"{one['CodingSchemeDesignator']}^{one['CodeValue']}^{one['CodeMeaning']}"  # noqa: E731
+    code = lambda one: f"{one['CodingSchemeDesignator']}^{one['CodeValue']}^{one['CodeMeaning']}"
     return f"{_CONTEXT}~{code(category)}~{code(kind)}~^^~{_REGIONS}~^^~^^"
 
 

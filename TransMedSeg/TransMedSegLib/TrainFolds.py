@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from semiseg import protocol
 from slicer.i18n import tr as _
+
+from semiseg import protocol
 
 from .EngineProcess import EngineProcess
 from .RunState import CLOSED_FILE, State, readJson, stateOf

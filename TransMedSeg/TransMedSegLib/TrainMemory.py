@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from semiseg import protocol
 from slicer.i18n import tr as _
+
+from semiseg import protocol
 
 from .Notice import Action
 from .RunState import State, stateOf

@@ -9,8 +9,9 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
-from semiseg import protocol
 from slicer.i18n import tr as _
+
+from semiseg import protocol
 
 from . import ModelList
 from .BugReport import bugReport

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import qt
 import slicer
-from semiseg import protocol
 from slicer.i18n import tr as _
+
+from semiseg import protocol
 
 from .RunState import lastIteration, savedModel
 

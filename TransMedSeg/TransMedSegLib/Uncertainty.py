@@ -6,7 +6,6 @@ The map holds 0 (sure) to 1 (every structure equally likely) on the grid of the 
 from dataclasses import dataclass
 
 import numpy as np
-
 import slicer
 from slicer.i18n import tr as _
 

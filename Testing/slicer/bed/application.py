@@ -77,7 +77,7 @@ class qSlicerApplication(QtWidgets.QApplication):
     mainApplicationName = property(lambda self: "Slicer")
     revision = property(lambda self: "test-bed")
     repositoryRevision = property(lambda self: "test-bed")
-    os = property(lambda self: "linux")  # noqa: A003
+    os = property(lambda self: "linux")
     arch = property(lambda self: "amd64")
     platform = property(lambda self: "linux-amd64")
     intDir = property(lambda self: "")
@@ -127,7 +127,7 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     def layoutManager(self):
         """None, as in Slicer started with --no-main-window."""
-        return None
+        return
 
     def extensionsManagerModel(self):
         return self._extensions

@@ -4,9 +4,9 @@ from .pythonqt import emulate
 
 emulate()
 
-from .pythonqt.extras import BoolResult  # noqa: E402, F401
-from .pythonqt.ui_loader import QUiLoader  # noqa: E402, F401
-from .pythonqt.wrapped import MODULES  # noqa: E402
+from .pythonqt.extras import BoolResult  # noqa: F401
+from .pythonqt.ui_loader import QUiLoader  # noqa: F401
+from .pythonqt.wrapped import MODULES
 
 for _module in MODULES:
     for _name in dir(_module):

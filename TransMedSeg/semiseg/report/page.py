@@ -17,6 +17,7 @@ from . import pictures
 from .html import figure, page, table
 from .tables import score_rows
 
+
 def write_report(run_dir: Path) -> Path:
     """Writes ``report.html`` into a run folder; it needs no other file and no network.
 

@@ -13,7 +13,18 @@ from typing import Any
 from .. import __version__
 from ..errors import InputError
 from ..follow import Worker
-from ..protocol import JOB_FILE, RESULT_FILE, STOP_FILE, ExitCode, HeldLock, Job, ask_to_stop, read_job, read_lock, write_job
+from ..protocol import (
+    JOB_FILE,
+    RESULT_FILE,
+    STOP_FILE,
+    ExitCode,
+    HeldLock,
+    Job,
+    ask_to_stop,
+    read_job,
+    read_lock,
+    write_job,
+)
 from . import record
 from .slots import Slot
 

@@ -4,7 +4,7 @@ PySide6's loader replaces a class it does not know by a plain QWidget and goes o
 as a missing widget at run time, on the user's screen.
 """
 
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 from PySide6 import QtCore, QtUiTools
 
