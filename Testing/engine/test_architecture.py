@@ -196,6 +196,17 @@ def test_no_file_is_longer_than_400_lines(record_property):
     assert not {name: count for name, count in lengths.items() if count > 400}
 
 
+def test_no_function_has_50_lines():
+    """Its docstring counts: what cannot be said and done on a page is two things."""
+    long = [
+        f"{path.relative_to(ENGINE)}: {node.name}, {node.end_lineno - node.lineno + 1} lines"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno - node.lineno + 1 >= 50
+    ]
+    assert not long, long
+
+
 def test_a_file_has_a_docstring_and_runs_on_every_supported_python():
     for name, path in zip(NAMES, FILES):
         source = path.read_text(encoding="utf-8")

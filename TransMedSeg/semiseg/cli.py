@@ -54,31 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     run = _verb(verbs, "run", _run, "run a run folder (also: torchrun -m semiseg run DIR)")
     run.add_argument("run_dir", type=Path, help="folder with job.json")
     run.add_argument("--quiet", action="store_true", help="write events only")
-    predict = _verb(verbs, "predict", _predict, "segment volumes with a model")
-    predict.add_argument("model", type=Path, help="model.pt")
-    predict.add_argument("inputs", type=Path, nargs="+", help="files, folders, DICOM series folders")
-    predict.add_argument("--out", type=Path, required=True, help="folder for the results")
-    predict.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    predict.add_argument("--stride", type=int, nargs="+", help="step between windows (slice row column), in voxels")
-    predict.add_argument("--flips", type=int, nargs="*", default=[], help="axes to mirror and average over: 0 1 2")
-    predict.add_argument("--probability", action="store_true", help="also write the foreground probability")
-    predict.add_argument("--uncertainty", action="store_true", help="also write the doubt, 0 to 1")
-    predict.add_argument("--series-uid", help="which series, where a DICOM folder holds several")
-    predict.add_argument("--overwrite", action="store_true", help="segment again what is done")
-    evaluate = _verb(verbs, "evaluate", _evaluate, "score label maps: Dice, Jaccard, 95HD, ASD, volumes")
-    evaluate.add_argument("predictions", type=Path, help="label map or folder")
-    evaluate.add_argument("references", type=Path, help="label map or folder")
-    evaluate.add_argument("--out", type=Path, required=True, help="folder for dice.csv and dice.json")
-    evaluate.add_argument("--label", action="append", default=[], help="VALUE=NAME, can be repeated; default: all values of the references")
-    evaluate.add_argument("--resample", action="store_true", help="allow another grid (nearest neighbor)")
-    phantom = _verb(verbs, "phantom", _phantom, "make a cohort of left-atrium phantoms")
-    phantom.add_argument("out", type=Path, help="folder for the cohort")
-    phantom.add_argument("--labeled", type=int, default=4, help="default: 4")
-    phantom.add_argument("--unlabeled", type=int, default=16, help="default: 16")
-    phantom.add_argument("--held-out", type=int, default=6, help="default: 6")
-    phantom.add_argument("--seed", type=int, default=0, help="default: 0")
-    phantom.add_argument("--size", default="half", help="grid: half (default) or full")
-    phantom.add_argument("--full-field-of-view", action="store_true", help="the whole chest, not a crop around the heart")
+    _predict_flags(_verb(verbs, "predict", _predict, "segment volumes with a model"))
+    _evaluate_flags(_verb(verbs, "evaluate", _evaluate, "score label maps: Dice, Jaccard, 95HD, ASD, volumes"))
+    _phantom_flags(_verb(verbs, "phantom", _phantom, "make a cohort of left-atrium phantoms"))
     study = _verb(verbs, "study", _study, "compare methods fairly: a grid of runs, its HTML report and CSV files; continues what was interrupted")
     _study_flags(study)
     report = _verb(verbs, "report", _report, "write the HTML report of a run")
@@ -108,6 +86,37 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--baseline", action="store_true", help="also train on the labels alone, to measure the gain")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help=_SET_HELP)
+
+
+def _predict_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="model.pt")
+    parser.add_argument("inputs", type=Path, nargs="+", help="files, folders, DICOM series folders")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--stride", type=int, nargs="+", help="step between windows (slice row column), in voxels")
+    parser.add_argument("--flips", type=int, nargs="*", default=[], help="axes to mirror and average over: 0 1 2")
+    parser.add_argument("--probability", action="store_true", help="also write the foreground probability")
+    parser.add_argument("--uncertainty", action="store_true", help="also write the doubt, 0 to 1")
+    parser.add_argument("--series-uid", help="which series, where a DICOM folder holds several")
+    parser.add_argument("--overwrite", action="store_true", help="segment again what is done")
+
+
+def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("predictions", type=Path, help="label map or folder")
+    parser.add_argument("references", type=Path, help="label map or folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder for dice.csv and dice.json")
+    parser.add_argument("--label", action="append", default=[], help="VALUE=NAME, can be repeated; default: all values of the references")
+    parser.add_argument("--resample", action="store_true", help="allow another grid (nearest neighbor)")
+
+
+def _phantom_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", type=Path, help="folder for the cohort")
+    parser.add_argument("--labeled", type=int, default=4, help="default: 4")
+    parser.add_argument("--unlabeled", type=int, default=16, help="default: 16")
+    parser.add_argument("--held-out", type=int, default=6, help="default: 6")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--size", default="half", help="grid: half (default) or full")
+    parser.add_argument("--full-field-of-view", action="store_true", help="the whole chest, not a crop around the heart")
 
 
 def _study_flags(parser: argparse.ArgumentParser) -> None:

@@ -20,11 +20,32 @@ def describe() -> dict[str, Any]:
     from .data.augment import AugmentOptions
     from .data.preprocess import Preprocessing
     from .inference.segmenter import SegmentOptions
-    from .methods import METHODS, load_method
-    from .networks import CHOOSABLE, NETWORKS, build_network
     from .train import TrainJob
     from .training.options import TrainOptions
     from .training.plan import GOALS
+
+    return {
+        "semiseg": __version__,
+        "protocol": PROTOCOL_VERSION,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_cuda": torch.version.cuda,
+        "devices": devices(),
+        "goals": list(GOALS),
+        "networks": _networks(),
+        "monai": monai(),
+        "methods": _methods(),
+        "job": options_of(TrainJob),
+        "training": options_of(TrainOptions),
+        "augment": options_of(AugmentOptions),
+        "preprocessing": options_of(Preprocessing),
+        "segment": options_of(SegmentOptions),
+    }
+
+
+def _networks() -> list[dict[str, Any]]:
+    """Every network that a job may name; each is built once."""
+    from .networks import CHOOSABLE, NETWORKS, build_network
 
     networks = []
     for name in CHOOSABLE:
@@ -42,6 +63,12 @@ def describe() -> dict[str, Any]:
                 "options": options_of(entry.options),
             }
         )
+    return networks
+
+
+def _methods() -> list[dict[str, Any]]:
+    from .methods import METHODS, load_method
+
     methods = []
     for name, entry in METHODS.items():
         method = load_method(name)
@@ -55,23 +82,7 @@ def describe() -> dict[str, Any]:
                 "options": options_of(method.Options),
             }
         )
-    return {
-        "semiseg": __version__,
-        "protocol": PROTOCOL_VERSION,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torch_cuda": torch.version.cuda,
-        "devices": devices(),
-        "goals": list(GOALS),
-        "networks": networks,
-        "monai": monai(),
-        "methods": methods,
-        "job": options_of(TrainJob),
-        "training": options_of(TrainOptions),
-        "augment": options_of(AugmentOptions),
-        "preprocessing": options_of(Preprocessing),
-        "segment": options_of(SegmentOptions),
-    }
+    return methods
 
 
 def monai() -> dict[str, Any]:
@@ -140,7 +151,7 @@ def _meanings(kind: type) -> dict[str, str]:
     meanings: dict[str, str] = {}
     for cls in reversed(kind.__mro__):
         text = inspect.cleandoc(cls.__doc__ or "")
-        part = re.split(r"^(?:Attributes|Args):\s*$", text, flags=re.MULTILINE)
+        part = re.split(r"^(?:Attributes|Args):\s*$", text, flags=re.M)
         if len(part) < 2:
             continue
         name = ""

@@ -71,15 +71,24 @@ def predict(
     """
     out_dir = Path(out_dir)
     mine = [_of_series(case, series_uid) for case in _find(inputs, out_dir, report)][rank::world_size]
-    with replacing(out_dir / ".writable") as probe:  # before hours of work, not after
-        probe.touch()
-    (out_dir / ".writable").unlink(missing_ok=True)
+    _check_writable(out_dir)  # before hours of work, not after
     segmenter = Segmenter(Path(model), device)
     identity = {**_identity(Path(model), options), **({"series_uid": series_uid} if series_uid else {})}
     run = _Run(segmenter, out_dir, options, identity, overwrite, series_uid, should_stop)
-    clock = _Clock(report, len(mine))
+    return _all(run, mine, report)
+
+
+def _check_writable(out_dir: Path) -> None:
+    with replacing(out_dir / ".writable") as probe:
+        probe.touch()
+    (out_dir / ".writable").unlink(missing_ok=True)
+
+
+def _all(run: _Run, cases: list[Case], report: Report) -> list[CaseResult]:
+    """One case after the other, until the last or a stop; each is reported."""
+    clock = _Clock(report, len(cases))
     results: list[CaseResult] = []
-    for case in mine:
+    for case in cases:
         try:
             result = _one(run, case, clock)
         except _Stopped:
@@ -90,9 +99,8 @@ def predict(
         for note in result.notes:
             report("warning", code=note["code"], message=f"{case.id}: {note['message']}", hint=note["hint"])
     if any(result.status == "failed" for result in results):
-        report(
-            "warning", code="E509", message=summary(results), hint="Start again to try these again; done ones are kept."
-        )
+        hint = "Start again to try these again; done ones are kept."
+        report("warning", code="E509", message=summary(results), hint=hint)
     return results
 
 

@@ -72,29 +72,13 @@ def split_cases(
     """
     dropped: dict[str, str] = {}
     labeled_patients = {case.patient for case in labeled}
-    kept_held_out = []
-    for case in held_out:
-        if case.patient in labeled_patients:
-            dropped[case.id] = f"Patient {case.patient} also has a labeled case, so this one left the hold-out."
-        else:
-            kept_held_out.append(case)
-    if num_validation and len(labeled_patients) - num_validation < 2:
-        raise InputError(
-            f"{num_validation} of {len(labeled_patients)} labeled patients were asked for validation; "
-            "at least 2 must remain for training.",
-            code="E801",
-            hint="Add labeled volumes or ask for fewer validation patients.",
-        )
+    _check_that_two_remain(len(labeled_patients), num_validation)
+    reason = "Patient {} also has a labeled case, so this one left the hold-out."
+    kept_held_out = _of_others(held_out, labeled_patients, reason, dropped)
     validation_patients = set(_drawn(labeled_patients, seed)[:num_validation])
     unseen = {case.patient for case in kept_held_out} | validation_patients
-    kept_unlabeled = []
-    for case in unlabeled:
-        if case.patient in unseen:
-            dropped[case.id] = (
-                f"Patient {case.patient} is held out or validates, so this unlabeled case left the training."
-            )
-        else:
-            kept_unlabeled.append(case)
+    reason = "Patient {} is held out or validates, so this unlabeled case left the training."
+    kept_unlabeled = _of_others(unlabeled, unseen, reason, dropped)
     return Split(
         labeled=tuple(case.id for case in labeled if case.patient not in validation_patients),
         unlabeled=tuple(case.id for case in kept_unlabeled),
@@ -103,6 +87,24 @@ def split_cases(
         dropped=dropped,
         seed=seed,
     )
+
+
+def _check_that_two_remain(num_labeled: int, num_validation: int) -> None:
+    if num_validation and num_labeled - num_validation < 2:
+        raise InputError(
+            f"{num_validation} of {num_labeled} labeled patients were asked for validation; "
+            "at least 2 must remain for training.",
+            code="E801",
+            hint="Add labeled volumes or ask for fewer validation patients.",
+        )
+
+
+def _of_others(
+    cases: Sequence[HasPatient], patients: set[str], reason: str, dropped: dict[str, str]
+) -> list[HasPatient]:
+    """The cases of other patients; why the rest is dropped is noted in ``dropped``."""
+    dropped.update({case.id: reason.format(case.patient) for case in cases if case.patient in patients})
+    return [case for case in cases if case.patient not in patients]
 
 
 def _drawn(patients: set[str], seed: int) -> list[str]:

@@ -26,19 +26,7 @@ def place_on_grid(
         InputError: A voxel of the mask is further than the tolerance from every voxel of the grid, or foreground lies
             outside of it (E905).
     """
-    between = np.linalg.inv(grid.affine) @ affine
-    turn, offset = np.round(between[:3, :3]).astype(int), np.round(between[:3, 3]).astype(int)
-    source = Geometry(mask.shape, affine)
-    corners = np.array(np.meshgrid(*[(0, size - 1) for size in mask.shape], indexing="ij")).reshape(3, -1).T
-    is_lattice = np.array_equal(np.abs(turn).sum(axis=0), (1, 1, 1)) and np.array_equal(
-        np.abs(turn).sum(axis=1), (1, 1, 1)
-    )
-    if is_lattice:
-        error_mm = np.linalg.norm(
-            source.position_mm(corners) - grid.position_mm(corners @ turn.T + offset), axis=1
-        ).max()
-    if not is_lattice or error_mm > tolerance_mm:
-        raise _other_grid(source, grid)
+    turn, offset = _whole_steps(Geometry(mask.shape, affine), grid, tolerance_mm)
     # Axis a of the grid runs along axis axes[a] of the mask, in the sense of signs[a].
     axes = np.abs(turn).argmax(axis=1)
     signs = turn[range(3), axes]
@@ -60,6 +48,23 @@ def place_on_grid(
     placed = np.zeros(grid.shape, mask.dtype)
     placed[tuple(target)] = kept
     return placed
+
+
+def _whole_steps(source: Geometry, grid: Geometry, tolerance_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """(3, 3) turn and (3,) offset in whole voxels from indices of the source to those of the grid.
+
+    Raises:
+        InputError: There are none (E905).
+    """
+    between = np.linalg.inv(grid.affine) @ source.affine
+    turn, offset = np.round(between[:3, :3]).astype(int), np.round(between[:3, 3]).astype(int)
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in source.shape], indexing="ij")).reshape(3, -1).T
+    if any(not np.array_equal(np.abs(turn).sum(axis=axis), (1, 1, 1)) for axis in (0, 1)):
+        raise _other_grid(source, grid)
+    apart_mm = np.linalg.norm(source.position_mm(corners) - grid.position_mm(corners @ turn.T + offset), axis=1)
+    if apart_mm.max() > tolerance_mm:
+        raise _other_grid(source, grid)
+    return turn, offset
 
 
 def resample_on_grid(mask: np.ndarray, affine: np.ndarray, grid: Geometry) -> np.ndarray:

@@ -93,47 +93,19 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
     Raises:
         InputError: A segment is empty (E904), segments overlap in a LABELMAP, or highdicom refuses the headers (E907).
     """
-    import highdicom as hd
-
-    for segment in segments:
-        if segment.mask.shape != series.geometry.shape:
-            raise ValueError(f"Mask {segment.mask.shape} does not fit the series {series.geometry.shape}.")
-        if not segment.mask.any():
-            raise InputError(f"Segment '{segment.name}' is empty.", code="E904", hint="Leave it out.")
+    _check(segments, series)
     images = source_images(series)
     if not fits_character_set(_texts(segments, options), images[0]):
         to_utf8(images[0])
     labelmap = options.kind == "LABELMAP"
     is_used = np.any([segment.mask.any(axis=(1, 2)) for segment in segments], axis=0)
     slices = np.flatnonzero(is_used | options.keep_empty_frames)
-    pixels, positions = _stack(segments, slices, labelmap), _positions(series, slices)
-    descriptions = [_describe(segment, number) for number, segment in enumerate(segments, start=1)]
-    number = images[0].get("SeriesNumber", None)
+    frames = _stack(segments, slices, labelmap), _positions(series, slices)
     try:
         with warnings.catch_warnings():
             # De-identified patients are called "A001"; highdicom asks whether such a name is meant.
             warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
-            dataset = hd.seg.Segmentation(
-                source_images=images,
-                pixel_array=pixels,
-                plane_positions=positions,
-                segmentation_type=options.kind,
-                segment_descriptions=descriptions,
-                series_instance_uid=hd.UID(),
-                series_number=(int(number) if number not in (None, "") else 0) + _SERIES_NUMBER_STEP,
-                sop_instance_uid=hd.UID(),
-                instance_number=1,
-                manufacturer=PRODUCT,
-                manufacturer_model_name="semiseg",
-                software_versions=__version__,
-                device_serial_number="0",
-                content_label="SEGMENTATION",
-                content_description=long_string(", ".join(segment.name for segment in segments)),
-                content_creator_name=_creator(options, images[0]),
-                series_description=long_string(options.series_description),
-                transfer_syntax_uid=_RLE_LOSSLESS if labelmap else _EXPLICIT_LITTLE_ENDIAN,
-                omit_empty_frames=not options.keep_empty_frames,
-            )
+            dataset = _assemble(images, *frames, segments, options)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(
             f"DICOM-SEG could not be written: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
@@ -147,6 +119,49 @@ def build_segmentation(series: Series, segments: list[Segment], options: Segment
     if labelmap:
         dataset.PatientOrientation = None  # required, empty is allowed (PS3.3 C.7.6.1, type 2C)
     return dataset
+
+
+def _check(segments: list[Segment], series: Series) -> None:
+    for segment in segments:
+        if segment.mask.shape != series.geometry.shape:
+            raise ValueError(f"Mask {segment.mask.shape} does not fit the series {series.geometry.shape}.")
+        if not segment.mask.any():
+            raise InputError(f"Segment '{segment.name}' is empty.", code="E904", hint="Leave it out.")
+
+
+def _assemble(
+    images: list[Dataset], pixels: np.ndarray, positions: list, segments: list[Segment], options: SegmentationOptions
+) -> Dataset:
+    """Hands everything to highdicom.
+
+    Args:
+        pixels: The frames as :func:`_stack` makes them.
+        positions: Of the planes.
+    """
+    import highdicom as hd
+
+    number = images[0].get("SeriesNumber", None)
+    return hd.seg.Segmentation(
+        source_images=images,
+        pixel_array=pixels,
+        plane_positions=positions,
+        segmentation_type=options.kind,
+        segment_descriptions=[_describe(segment, place) for place, segment in enumerate(segments, start=1)],
+        series_instance_uid=hd.UID(),
+        series_number=(int(number) if number not in (None, "") else 0) + _SERIES_NUMBER_STEP,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=PRODUCT,
+        manufacturer_model_name="semiseg",
+        software_versions=__version__,
+        device_serial_number="0",
+        content_label="SEGMENTATION",
+        content_description=long_string(", ".join(segment.name for segment in segments)),
+        content_creator_name=_creator(options, images[0]),
+        series_description=long_string(options.series_description),
+        transfer_syntax_uid=_RLE_LOSSLESS if options.kind == "LABELMAP" else _EXPLICIT_LITTLE_ENDIAN,
+        omit_empty_frames=not options.keep_empty_frames,
+    )
 
 
 def _texts(segments: list[Segment], options: SegmentationOptions) -> list[str]:

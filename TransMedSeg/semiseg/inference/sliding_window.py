@@ -13,12 +13,13 @@ of each axis aligned to the far border. What makes this fast:
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 WindowFunction = Callable[[Tensor], Tensor]
@@ -66,17 +67,36 @@ def sliding_window(
     corners = list(itertools.product(*starts))
     profiles = [blend_profile(size, blend).to(image.device) for size in patch]
     weight = None if blend == "constant" else _outer(profiles)
-    device = torch.device(device or image.device)
-    mirrors = _mirrors(flips, planar)
+    maps_of = functools.partial(_maps, window_function, _mirrors(flips, planar), planar, torch.device(device or image.device))
+    sums = _summed(maps_of, padded, corners, patch, batch_windows, weight, progress)
+    _divide(sums, [_coverage(size, *axis) for size, *axis in zip(padded.shape[2:], starts, profiles)])
+    return sums[(slice(None), *inside)].contiguous()
+
+
+def _maps(window_function: WindowFunction, mirrors: Sequence, planar: bool, device: torch.device, windows: Tensor) -> Tensor:
+    """What the network says of some windows (window, channel, *patch), on their own device."""
+    inside = windows.to(device)
+    maps = _run(window_function, inside.squeeze(2) if planar else inside, mirrors)
+    return (maps.unsqueeze(2) if planar else maps).to(windows.device)
+
+
+def _summed(
+    maps_of: Callable[[Tensor], Tensor],
+    padded: Tensor,
+    corners: list[tuple[int, ...]],
+    patch: tuple[int, ...],
+    batch_windows: int,
+    weight: Tensor | None,
+    progress: Callable[[int, int], None] | None,
+) -> Tensor:
+    """(map, *space) sums of the weighed maps of all windows, before they are divided by how often each voxel was seen."""
     sums: Tensor | None = None
     done = 0
     with torch.no_grad():
         for batch in _batches(corners, batch_windows):
-            windows = torch.stack([padded[(0, slice(None), *_window(corner, patch))] for corner in batch]).to(device)
-            maps = _run(window_function, windows.squeeze(2) if planar else windows, mirrors)
-            maps = (maps.unsqueeze(2) if planar else maps).to(image.device)
+            maps = maps_of(torch.stack([padded[(0, slice(None), *_window(corner, patch))] for corner in batch]))
             if sums is None:
-                sums = torch.zeros(maps.shape[1], *padded.shape[2:], device=image.device)
+                sums = torch.zeros(maps.shape[1], *padded.shape[2:], device=padded.device)
             for corner, window in zip(batch, maps):
                 place = sums[(slice(None), *_window(corner, patch))]
                 place.add_(window) if weight is None else place.addcmul_(window, weight)
@@ -84,8 +104,7 @@ def sliding_window(
             if progress is not None:
                 progress(done, len(corners))
     assert sums is not None  # every axis has at least one start
-    _divide(sums, [_coverage(size, *axis) for size, *axis in zip(padded.shape[2:], starts, profiles)])
-    return sums[(slice(None), *inside)].contiguous()
+    return sums
 
 
 def window_probabilities(logits: Tensor) -> Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..data.atomic import write_json
 from ..data.files import label_files, write_labels, write_volume
 from ..data.segmentation import Segment
 from ..errors import InputError
-from .phantom import SPACING_MM, make_phantom
+from .phantom import SPACING_MM, Phantom, make_phantom
 from .scanner import SITES
 
 Report = Callable[..., None]
@@ -44,7 +46,7 @@ def make_cohort(
     appendage: dict[str, float] | None = None,
     report: Report = lambda kind, **values: None,
 ) -> Path:
-    """Writes ``labeled``, ``unlabeled`` and ``heldout`` with ``images`` and ``labels``, and ``cohort.json`` last.
+    """Writes ``labeled``, ``unlabeled`` and ``heldout`` with ``images`` and ``labels``, and ``cohort.json`` last, whose path it returns.
 
     The same arguments write the same files, and a smaller cohort is the beginning of a larger one. A cohort that was in
     the folder before makes room.
@@ -64,41 +66,59 @@ def make_cohort(
             The appendage is then a structure of its own (value 2): a rare one. None or empty: a part of the atrium.
         report: Receives ``progress`` events.
 
-    Returns:
-        The path of ``cohort.json``.
-
     Raises:
         InputError: A size, part or site that does not exist, a negative number, or a folder that cannot be written
             (E809, E807) or holds other volumes (E809).
     """
-    out_dir, started = Path(out_dir), time.monotonic()
+    out_dir = Path(out_dir)
     mix = {**SITE_MIX, **(site_mix or {})}
     counts = {"labeled": num_labeled, "unlabeled": num_unlabeled, "held_out": num_held_out}
-    _check(counts, mix, size)
-    _check_shares(appendage or {}, counts)
+    _check(counts, mix, size, appendage or {})
     plans = list(_plans(counts, mix, seed))
     _make_room(out_dir, {name for name, *_ in plans})
-    phantoms = {}
-    for done, (name, role, site, one_seed) in enumerate(plans, start=1):
-        has_appendage = _has_appendage(appendage, role, one_seed[-1]) if appendage else None
-        phantom = make_phantom(one_seed, site, size, full_field_of_view, has_appendage)
-        if role != "unlabeled" or keep_answers:
-            folder = out_dir / ("answers" if role == "unlabeled" else _FOLDERS[role])
-            segments = [_ATRIUM, _APPENDAGE] if appendage else [_ATRIUM]
-            write_labels(folder / "labels" / f"{name}.nii.gz", phantom.label, segments)
-        write_volume(out_dir / _FOLDERS[role] / "images" / f"{name}.nii.gz", phantom.image)
-        phantoms[name] = {"role": role, **phantom.facts}
-        rate = done / (time.monotonic() - started)
-        left = len(plans) - done
-        report("progress", what="phantoms", done=done, total=len(plans), rate_per_s=rate, eta_s=left / rate)
+    make = functools.partial(make_phantom, size=size, full_field_of_view=full_field_of_view)
+    phantoms = _make_all(out_dir, plans, make, appendage, keep_answers, report)
     recipe = {"seed": seed, "size": size, "full_field_of_view": full_field_of_view, "site_mix": mix, **counts}
-    if appendage:
-        recipe["appendage"] = appendage
+    recipe.update({"appendage": appendage} if appendage else {})
     write_json(out_dir / COHORT_FILE, {"recipe": recipe, "phantoms": phantoms})
     return out_dir / COHORT_FILE
 
 
-def _check(counts: dict[str, int], mix: dict[str, dict[str, float]], size: str) -> None:
+def _make_all(
+    out_dir: Path,
+    plans: list[tuple[str, str, str, tuple[int, ...]]],
+    make: Callable[..., Phantom],
+    appendage: dict[str, float] | None,
+    keep_answers: bool,
+    report: Report,
+) -> dict[str, dict[str, Any]]:
+    """Makes and writes the phantoms one after the other. Returns what is known of each by name."""
+    phantoms, started = {}, time.monotonic()
+    for done, (name, role, site, seed) in enumerate(plans, start=1):
+        phantom = make(seed, site, appendage=_has_appendage(appendage, role, seed[-1]) if appendage else None)
+        _write(out_dir, name, role, phantom, keep_answers, [_ATRIUM, _APPENDAGE] if appendage else [_ATRIUM])
+        phantoms[name] = {"role": role, **phantom.facts}
+        _tell(report, done, len(plans), time.monotonic() - started)
+    return phantoms
+
+
+def _write(out_dir: Path, name: str, role: str, phantom: Phantom, keep_answers: bool, segments: list[Segment]) -> None:
+    """Image and, where the role has one, mask of a phantom."""
+    if role != "unlabeled" or keep_answers:
+        folder = out_dir / ("answers" if role == "unlabeled" else _FOLDERS[role])
+        write_labels(folder / "labels" / f"{name}.nii.gz", phantom.label, segments)
+    write_volume(out_dir / _FOLDERS[role] / "images" / f"{name}.nii.gz", phantom.image)
+
+
+def _tell(report: Report, done: int, total: int, seconds: float) -> None:
+    rate = done / seconds
+    report("progress", what="phantoms", done=done, total=total, rate_per_s=rate, eta_s=(total - done) / rate)
+
+
+def _check(
+    counts: dict[str, int], mix: dict[str, dict[str, float]], size: str, appendage: dict[str, float]
+) -> None:
+    _check_shares(appendage, counts)
     if size not in SPACING_MM:
         raise InputError(f"The size of phantoms is one of {', '.join(SPACING_MM)}; found {size!r}.")
     if min(counts.values()) < 0:
@@ -136,7 +156,7 @@ def _plans(
         used = dict.fromkeys(mix[role], 0)
         for place in range(count):
             # The site that is furthest behind its share: any beginning of the list is mixed as asked.
-            site = max(used, key=lambda one: mix[role][one] / total * (place + 1) - used[one])
+            site = max(used, key=lambda one: mix[role][one] / total * (place + 1) - used[one])  # noqa: B023
             used[site] += 1
             yield f"{role.replace('_', '')}{place + 1:03d}", role, site, (seed, part, place)
 
