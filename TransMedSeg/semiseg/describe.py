@@ -151,7 +151,7 @@ def _meanings(kind: type) -> dict[str, str]:
     meanings: dict[str, str] = {}
     for cls in reversed(kind.__mro__):
         text = inspect.cleandoc(cls.__doc__ or "")
-        part = re.split(r"^(?:Attributes|Args):\s*$", text, flags=re.M)
+        part = re.split(r"^(?:Attributes|Args):\s*$", text, flags=re.MULTILINE)
         if len(part) < 2:
             continue
         name = ""

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 WindowFunction = Callable[[Tensor], Tensor]

@@ -156,7 +156,7 @@ def _plans(
         used = dict.fromkeys(mix[role], 0)
         for place in range(count):
             # The site that is furthest behind its share: any beginning of the list is mixed as asked.
-            site = max(used, key=lambda one: mix[role][one] / total * (place + 1) - used[one])  # noqa: B023
+            site = max(used, key=lambda one: mix[role][one] / total * (place + 1) - used[one])
             used[site] += 1
             yield f"{role.replace('_', '')}{place + 1:03d}", role, site, (seed, part, place)
 
