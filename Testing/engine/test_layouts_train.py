@@ -120,7 +120,7 @@ def test_decathlon_ct_measures_its_window_under_the_masks(tmp_path):
     made.write_decathlon(tmp_path / "ct", ["p_1", "p_2", "p_3"], modality="CT")
     low, high = resolved(tmp_path / "ct").preprocessing["window"]
     # Structures are 0.2 + 0.6 * {1/2, 1} of 500 units from -200, with noise of 0.03: about 50 and 200.
-    assert -5 < low < 50 < 200 < high < 255
+    assert -5 < low < 50 and 200 < high < 255
     made.write_decathlon(tmp_path / "mr", ["p_1", "p_2", "p_3"], modality="MRI")
     assert resolved(tmp_path / "mr").preprocessing["intensity"] == "zscore"
 

@@ -1,5 +1,6 @@
 """Section 4 of the panel: A against B, as overlays, as numbers, as a plot."""
 
+import math
 from pathlib import Path
 
 import qt
@@ -126,7 +127,7 @@ class ComparePanel:
         owner = next((case for case in cases() if case.name == scores.case), None)
         if owner is not None:
             dice = scores.values["dice"]
-            owner.setNumber("Dice", dice if dice == dice else None)
+            owner.setNumber("Dice", None if math.isnan(dice) else dice)
         self._showPlot()
         self.desk.refresh()
 

@@ -12,6 +12,7 @@ import re
 import struct
 import zipfile
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 from semiseg import __version__
@@ -93,7 +94,7 @@ def _cardIn(instructions):
             raise ModelRefused("E403")
         if "PUT" not in name and name != "MEMOIZE":
             texts.append(argument if "UNICODE" in name else None)
-    cards = [after for before, after in zip(texts, texts[1:]) if before == "card" and after]
+    cards = [after for before, after in pairwise(texts) if before == "card" and after]
     try:
         return json.loads(cards[-1]) if cards else None
     except ValueError:

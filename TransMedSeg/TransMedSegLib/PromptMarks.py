@@ -5,6 +5,7 @@ so a mark comes and goes with what it has changed. The markups are made from it 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import slicer
@@ -150,7 +151,7 @@ def shownMarks():
 def voxelsOf(mark, volumeNode):
     """The voxels of a point or a stroke [number, (slice, row, column)]; those outside of the image are left out."""
     ijk = _toIjk(mark.points, volumeNode)
-    steps = [np.abs(np.diff(pair, axis=0)).max() for pair in zip(ijk[:-1], ijk[1:])]
+    steps = [np.abs(np.diff(pair, axis=0)).max() for pair in pairwise(ijk)]
     parts = [np.linspace(a, b, int(np.ceil(2 * n)) + 1) for a, b, n in zip(ijk[:-1], ijk[1:], steps)]
     dense = np.concatenate([ijk[:1], *parts])
     voxels = np.unique(np.floor(dense + 0.5).astype(int)[:, ::-1], axis=0)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ class LatentMapping(nn.Module):
         super().__init__()
         self.enter = convolution(latent_channels, width, 3, 1, spatial_dims)
         forth = (width, width, 2 * width, 4 * width, 4 * width)
-        self.forth = nn.ModuleList(_AttentionBlock(a, b, spatial_dims) for a, b in zip(forth, forth[1:]))
+        self.forth = nn.ModuleList(_AttentionBlock(a, b, spatial_dims) for a, b in pairwise(forth))
         back = (4 * width, 4 * width, 2 * width, width, width)
         beside = (4 * width, 2 * width, width, width)
         self.back = nn.ModuleList(_AttentionBlock(a + s, b, spatial_dims) for a, s, b in zip(back, beside, back[1:]))

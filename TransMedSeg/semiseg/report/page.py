@@ -37,14 +37,18 @@ def write_report(run_dir: Path) -> Path:
         f"<p class=note>{html.escape(_summary(result))} Research use only.</p>",
         "<h2>Scores on the held-out cases</h2>",
         _scores(score_rows(result)),
-        "<p class=note>Last checkpoint, on each volume's own grid; nothing was selected on these cases. 95HD and ASD in voxels follow medpy, "
-        "as the papers print them; millimeters use each volume's spacing.</p>",
+        (
+            "<p class=note>Last checkpoint, on each volume's own grid; nothing was selected on these cases. 95HD and ASD in voxels follow medpy, "
+            "as the papers print them; millimeters use each volume's spacing.</p>"
+        ),
         _case_table(run_dir),
         _overlays(run_dir, prepared),
         _curves(events),
         _cases(prepared),
-        f"<h2>The resolved job</h2><p class=note>Running this <code>{JOB_FILE}</code> again is the recipe to reproduce the model "
-        f"<code>{MODEL_FILE}</code>.</p><pre>{html.escape(json.dumps(job, indent=1))}</pre>",
+        (
+            f"<h2>The resolved job</h2><p class=note>Running this <code>{JOB_FILE}</code> again is the recipe to reproduce the model "
+            f"<code>{MODEL_FILE}</code>.</p><pre>{html.escape(json.dumps(job, indent=1))}</pre>"
+        ),
     ]
     write_text(run_dir / "report.html", page("semiseg report", parts))
     return run_dir / "report.html"

@@ -60,8 +60,10 @@ def read_acdc(folder: Path, num_labeled: int | None = None) -> CaseList | None:
     held_out, list_name = _volumes(folder, refused)
     num_slices = sum(len(members) for frame, members in stacks.items() if _patient(frame) in chosen)
     notes = [
-        f"The first {num_slices} slices of train_slices.list are labeled: {count} of {len(patients)} patients; "
-        "slices are stacked to one volume a frame.",
+        (
+            f"The first {num_slices} slices of train_slices.list are labeled: {count} of {len(patients)} patients; "
+            "slices are stacked to one volume a frame."
+        ),
         f"{len(held_out)} volumes of {list_name or 'no list'} are held out and scored in 3-D.",
         "The files state no spacing; 10 × 1.5 × 1.5 mm is assumed, so millimeters and milliliters are rough.",
     ]

@@ -51,8 +51,10 @@ def read_resized_ct(folder: Path, num_labeled: int | None = None) -> CaseList | 
     )
     notes = [
         f"splits/labeled_{percent}p.txt names {len(labeled)} labeled cases; eval.txt is left aside.",
-        "The arrays were resized to one shape and their spacing is lost: 1 mm is assumed, so distances are in voxels "
-        "and milliliters mean nothing.",
+        (
+            "The arrays were resized to one shape and their spacing is lost: 1 mm is assumed, so distances are in voxels "
+            "and milliliters mean nothing."
+        ),
     ]
     numbers = [int(case.id[-4:]) for case in (*labeled, *free, *test) if case.id[-4:].isdecimal()]
     if layout is AMOS_NPY and max(numbers, default=0) > 500:

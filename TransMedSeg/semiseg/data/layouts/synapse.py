@@ -77,8 +77,10 @@ def read_synapse(folder: Path, num_labeled: int | None = None) -> CaseList | Non
     ]
     source = f"DHC's list of {count}" if count in _LABELED else f"the first {count} by number, as no list has {count}"
     notes = [
-        f"Labeled: {source}, {', '.join(chosen)}. Held out: {', '.join(case.id for case in held_out) or 'none'}. "
-        f"DHC's validation cases {', '.join(_LEFT_ASIDE)} are left aside.",
+        (
+            f"Labeled: {source}, {', '.join(chosen)}. Held out: {', '.join(case.id for case in held_out) or 'none'}. "
+            f"DHC's validation cases {', '.join(_LEFT_ASIDE)} are left aside."
+        ),
         "Hounsfield units are cut to -75..275; the grid is 3 × 1.5 × 1.5 mm.",
     ]
     free = without_masks(case for case in train if case.id not in chosen)
