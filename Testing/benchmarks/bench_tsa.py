@@ -31,7 +31,7 @@ CASES = {2: 2 * 48 * 64 * 64, 14: 48 * 64 * 64}  # classes: voxels
 
 def literal_loss(logits_NC: Tensor, labels_N: Tensor, weight_CA: Tensor, shift_CA: Tensor, cov_CAA: Tensor) -> Tensor:
     """The equation voxel by voxel, with arrays of voxels x classes x features as the published codes build them."""
-    num_voxels, num_classes = logits_NC.shape
+    num_voxels = len(logits_NC)
     alpha = 0.25
     difference_NCA = weight_CA.expand(num_voxels, -1, -1) - weight_CA[labels_N][:, None]
     product_NCC = difference_NCA @ cov_CAA[labels_N] @ difference_NCA.transpose(1, 2)
