@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semiseg.networks import build_network
+from semiseg.train_job import TrainJob, resolve
 from semiseg.training.expectation import lengths
 from semiseg.training.options import TrainOptions
 from semiseg.training.plan import GOALS, make_plan
@@ -31,11 +32,12 @@ def planned_size(plan, shape, spacing_mm):
 def test_any_case_gets_a_plan_for_a_cpu_that_can_be_built(shape, spacing_mm, goal):
     plan = make_plan(goal, CPU, shape, spacing_mm)
     options = TrainOptions(**plan.training)
-    assert all(side % 16 == 0 and side >= 16 for side in options.patch_size)
+    step = 2 ** (plan.network_options.get("depth", 5) - 1)
+    assert all(side % step == 0 and side >= step for side in options.patch_size)
     assert options.minutes > 0 and plan.reason
     size = planned_size(plan, shape, spacing_mm)
     voxels = size[0] * size[1] * size[2]
-    assert voxels <= 350_000 * 1.6, "a step of a fraction of a second"
+    assert voxels <= (85_000 if goal == "quick" else 350_000) * 1.6, "a step of a fraction of a second"
     if plan.spacing_mm is not None:
         assert all(new >= mm * 0.999 for new, mm in zip(plan.spacing_mm, spacing_mm)), "never finer than the case"
     assert all(patch <= max(16, -(-n // 16) * 16) for patch, n in zip(options.patch_size, size)), "no larger than a case needs"
@@ -125,7 +127,7 @@ def step_s(name, plan) -> float:
 
 
 def test_a_step_on_slices_costs_a_cpu_about_as_much_as_one_in_space():
-    in_space = step_s("vnet", make_plan("quick", CPU, *LEFT_ATRIUM))
+    in_space = step_s("vnet", make_plan("normal", CPU, *LEFT_ATRIUM))
     on_slices = step_s("unet2d", make_plan("quick", CPU, *HEART, 2))
     assert 0.5 < on_slices / in_space < 1.7, "on the slices' own grid it would be 1.9"
 
@@ -133,6 +135,42 @@ def test_a_step_on_slices_costs_a_cpu_about_as_much_as_one_in_space():
 def test_the_reason_tells_the_user_the_numbers():
     text = make_plan("normal", CPU, *LEFT_ATRIUM).reason
     assert "CPU" in text and "mm" in text and "minutes" in text
+
+
+@pytest.mark.parametrize("patch", [None, [32, 48, 48]], ids=["planned patch", "stated patch"])
+def test_what_a_job_leaves_open_is_planned_whatever_it_states(patch):
+    """A stated patch once meant no plan at all: a CPU then trained 16 channels on the cases' own grid, without a limit of minutes."""
+    training = {} if patch is None else {"patch_size": patch}
+    found = resolve(TrainJob(method="supervised", network="vnet", training=training), CPU)
+    assert found.options.patch_size == tuple(patch or (48, 64, 64)) and found.options.minutes == 12
+    assert found.network_options["width"] == 8 and found.network_options["coarse_stem"]
+    assert found.preprocessing.spacing_mm is not None, "128 x 128 x 64 voxels are too many for a CPU"
+    assert resolve(found.job, CPU).job == found.job
+    stated = {**training, "iterations": 7, "batch_labeled": 6}
+    own = resolve(TrainJob(method="supervised", network="vnet", training=stated, network_options={"width": 5}, preprocessing={"spacing_mm": None}), CPU)
+    assert (own.options.iterations, own.options.minutes, own.options.batch_labeled) == (7, 0, 6)
+    assert own.network_options["width"] == 5 and own.network_options["coarse_stem"] and own.preprocessing.spacing_mm is None
+    assert resolve(TrainJob(method="supervised", network="vnet", training=training, minutes=6.0), CPU).options.minutes == 6
+    on_gpu = resolve(TrainJob(method="supervised", network="vnet", training=training), GPU)
+    assert (on_gpu.options.iterations, on_gpu.options.batch_labeled, on_gpu.network_options["width"]) == (17_000, 4, 16)
+
+
+def test_a_short_training_on_a_cpu_takes_a_coarser_grid():
+    """In a few minutes many steps on a coarse grid get further than few on a fine one."""
+    short, long = make_plan("normal", CPU, *LEFT_ATRIUM, minutes=3.3), make_plan("normal", CPU, *LEFT_ATRIUM)
+    assert (short.training["minutes"], long.training["minutes"]) == (3.3, 12)
+    assert all(coarse > fine for coarse, fine in zip(short.spacing_mm, long.spacing_mm))
+    assert short.network_options["depth"] == 4 and all(side % 8 == 0 for side in short.training["patch_size"])
+    job = TrainJob(method="supervised", network="vnet", minutes=3.3)
+    assert resolve(job, CPU).options.patch_size == (24, 32, 32)
+    deep = resolve(TrainJob(method="supervised", network="vnet", minutes=3.3, network_options={"depth": 5}), CPU)
+    assert deep.options.patch_size == (16, 32, 32), "a network of five levels halves four times"
+    assert make_plan("quick", GPU, *LEFT_ATRIUM, minutes=1.0) == make_plan("quick", GPU, *LEFT_ATRIUM)
+
+
+def test_a_patch_divides_by_what_the_network_needs():
+    assert make_plan("normal", CPU, *LEFT_ATRIUM, downscale=32).training["patch_size"] == (32, 64, 64)
+    assert make_plan("normal", GPU, *LEFT_ATRIUM, downscale=32).training["patch_size"] == (64, 96, 96)
 
 
 def test_an_unknown_goal_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from .methods import METHODS, load_method
 from .methods.base import AbstractMethod
 from .methods.tsa_term import DEFAULT_WEIGHT
 from .networks import CHOOSABLE, MONAI, network_entry
+from .networks.monai_network import MonaiOptions
 from .training.options import TrainOptions
-from .training.plan import GOALS, make_plan
+from .training.plan import GOALS, Plan, make_plan
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class TrainJob:
         augment: Fields of ``AugmentOptions``.
         prepared: A prepared folder to use instead of preparing ``labeled`` and the others.
         threads: CPU threads; 0 takes all.
+        best_on_test: How often the held-out cases are scored while training, the last checkpoint included: the best of these scores is what many papers
+            print. It chooses nothing and costs a segmentation of these cases each time; 0 scores them at the end alone.
         leave_out: Name of a labeled case whose patient is held out: for an estimate where each patient is left out once.
     """
 
@@ -88,6 +92,7 @@ class TrainJob:
     prepared: str = ""
     threads: int = 0
     leave_out: str = ""
+    best_on_test: int = 0
 
     def __post_init__(self) -> None:
         choices = {"method": METHODS, "goal": GOALS}
@@ -100,6 +105,8 @@ class TrainJob:
                 raise InputError(
                     f"The job's {name} must be one of {', '.join(allowed)}; found {getattr(self, name)!r}.", hint=f"Change {name} in job.json."
                 )
+        if self.best_on_test < 0:
+            raise InputError(f"The job's best_on_test must be 0 or more; found {self.best_on_test}.", hint="0 looks at the held-out cases at the end alone.")
 
 
 @dataclass(frozen=True)
@@ -116,22 +123,14 @@ class Resolved:
 
 def resolve(job: TrainJob, device: torch.device) -> Resolved:
     """Fills in every default: what the job says, else the method's preset, else the plan for its goal, else the default."""
-    needs_plan = "patch_size" not in job.training
-    found = None if _is_resolved(job) or not job.labeled else _found(job)
+    is_resolved = _is_resolved(job)
+    found = None if is_resolved or not job.labeled else _found(job)
     states_spacing = "spacing_mm" in job.preprocessing
     job = _with_layout(job, found)
     method = load_method(job.method)
     preset = method.presets[job.preset]
-    plan = None
-    if needs_plan:
-        shape, spacing = _typical_grid(job, found)
-        plan = make_plan(job.goal, device, shape, spacing, network_entry(job.network).spatial_dims)
-    network_type = network_entry(job.network).options
-    known = {entry.name for entry in fields(network_type)}
-    planned = {key: value for key, value in (plan.network_options if plan else {}).items() if key in known}
-    from_preset = {key: value for key, value in preset.network.items() if key in known}
-    network_options = {**planned, **from_preset, **job.network_options}
-    options_from(network_type, network_options, f"the network {job.network}")  # before the data is prepared
+    plan = None if is_resolved else _plan(job, found, device)
+    network_options = _network_options(job, preset.network, plan)
     training = {**(plan.training if plan else {}), **preset.training}
     if job.minutes > 0 and "minutes" in training:
         training["minutes"] = job.minutes
@@ -160,9 +159,33 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
 
 
 def _is_resolved(job: TrainJob) -> bool:
-    """A resolved job needs neither a plan nor a look at the files."""
-    complete = all(entry.name in job.preprocessing for entry in fields(Preprocessing))
-    return complete and bool(job.labels and job.network) and "patch_size" in job.training
+    """A resolved job needs neither a plan nor a look at the files. A stated patch alone is no such job: all else is still to be planned."""
+    complete = {entry.name for entry in fields(Preprocessing)} <= set(job.preprocessing)
+    return complete and bool(job.labels and job.network) and {entry.name for entry in fields(TrainOptions)} <= set(job.training)
+
+
+def _plan(job: TrainJob, found: CaseList | None, device: torch.device) -> Plan:
+    shape, spacing = _typical_grid(job, found)
+    return make_plan(job.goal, device, shape, spacing, network_entry(job.network).spatial_dims, _downscale(job), job.minutes)
+
+
+def _downscale(job: TrainJob) -> int | None:
+    """By what the sides of the patch must divide, where the job decides it; nonsense is refused in words with the other options of the network."""
+    options = job.network_options
+    stated = options.get("downscale", MonaiOptions().downscale) if job.network.startswith(MONAI) else options.get("depth")
+    if not isinstance(stated, int) or not 1 <= stated <= 256:
+        return None
+    return stated if job.network.startswith(MONAI) else 2 ** (stated - 1)
+
+
+def _network_options(job: TrainJob, preset: Mapping[str, Any], plan: Plan | None) -> dict[str, Any]:
+    """What the job says, else the preset, else the plan; refused before the data are prepared."""
+    kind = network_entry(job.network).options
+    known = {entry.name for entry in fields(kind)}
+    values = {key: value for key, value in {**(plan.network_options if plan else {}), **preset}.items() if key in known}
+    values.update(job.network_options)
+    options_from(kind, values, f"the network {job.network}")
+    return values
 
 
 def _found(job: TrainJob) -> CaseList:
