@@ -114,6 +114,7 @@ class SelfTrainingStep:
         teacher: The teacher's output for the unlabeled images; None where whole cases were labeled and nothing needs it.
         pseudo: (unlabeled, *space) pseudo-labels.
         untouched: (unlabeled, *space) bool, False where the component filter removed foreground.
+        num_with_truth: The first so many samples hold labels drawn by a person; the others hold none.
     """
 
     terms: dict[str, Tensor]
@@ -124,6 +125,7 @@ class SelfTrainingStep:
     teacher: NetworkOutput | None
     pseudo: Tensor
     untouched: Tensor
+    num_with_truth: int
 
 
 class CopyPasteTraining(nn.Module):
@@ -218,7 +220,7 @@ class CopyPasteTraining(nn.Module):
         is_truth = torch.cat([mix(~none, none, frame), mix(none, ~none, frame)])
         is_pseudo = torch.cat([mix(none, k_a, frame), mix(k_b, none, frame)])
         labels = torch.cat([labels_in, labels_out])
-        return SelfTrainingStep(terms, output, labels, is_truth, is_pseudo, teacher, pseudo, untouched)
+        return SelfTrainingStep(terms, output, labels, is_truth, is_pseudo, teacher, pseudo, untouched, len(labels))
 
     def _train_apart(self, batch: Batch) -> SelfTrainingStep:
         """One half of each stream, so that a step costs the student what a mixed one costs: L_a by its labels, U_b by the teacher's."""
@@ -239,7 +241,7 @@ class CopyPasteTraining(nn.Module):
         none = torch.zeros_like(truth, dtype=torch.bool)
         is_truth = torch.cat([~none, torch.zeros_like(untouched)])
         is_pseudo = torch.cat([none, untouched])
-        return SelfTrainingStep(terms, output, torch.cat([truth, pseudo]), is_truth, is_pseudo, teacher, pseudo, untouched)
+        return SelfTrainingStep(terms, output, torch.cat([truth, pseudo]), is_truth, is_pseudo, teacher, pseudo, untouched, count)
 
     def _label(self, batch: Batch) -> tuple[NetworkOutput | None, Tensor, Tensor, Tensor]:
         """The teacher's output, its labels, where the component filter left them alone, and the weight of each voxel."""

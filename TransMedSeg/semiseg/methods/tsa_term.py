@@ -154,8 +154,9 @@ class TSATerm(nn.Module):
         else:
             output, labels, valid = step.output, step.labels, step.is_pseudo
         target = output.features["head_input"], labels, self.trusted(output.logits, valid)
-        own = step.output
-        return self(student.head, own.logits, own.features["head_input"], step.labels, step.is_truth, target, progress)
+        drawn = slice(step.num_with_truth)  # the others would pass through the loss with weight 0
+        logits, features = step.output.logits[drawn], step.output.features["head_input"][drawn]
+        return self(student.head, logits, features, step.labels[drawn], step.is_truth[drawn], target, progress)
 
     def trusted(self, logits: Tensor, valid: Tensor) -> Tensor:
         """(batch, *space) bool, the unlabeled voxels that enter the statistics."""
