@@ -89,6 +89,16 @@ def write_acdc(
     return patients
 
 
+def write_left_atrium(folder: Path, num_train: int, num_test: int, shape: tuple[int, int, int] = (40, 64, 60)) -> None:
+    """UA-MT's layout: lists, and one folder a case with axes x, y, z and no spacing."""
+    names = {"train": [f"TRAIN{number:02d}" for number in range(num_train)], "test": [f"TEST{number:02d}" for number in range(num_test)]}
+    for part, cases in names.items():
+        for number, name in enumerate(cases):
+            image, label = balls(number + 100 * (part == "test"), 1, shape)
+            write_arrays(folder / name / "mri_norm2.h5", image.transpose(2, 1, 0), label.transpose(2, 1, 0))
+        write_list(folder / f"{part}.list", cases)
+
+
 def write_pancreas(folder: Path, numbers: Sequence[int], lists: bool, name: str = "{:04d}.h5") -> None:
     """CoraNet's and BCP's layout: x, y, z."""
     for number in numbers:

@@ -12,6 +12,8 @@ import pytest
 from semiseg import follow
 from semiseg.data.cache import FORMAT
 from semiseg.data.preprocess import Preprocessing
+from semiseg.protocol import ExitCode
+from semiseg.worker import run_folder
 
 PYTHON = sys.executable
 """The real one; ``stand_in`` puts another in its place."""
@@ -129,3 +131,28 @@ def wish(out_dir: Path, **runs: str) -> None:
 def starts(out_dir: Path) -> dict[str, int]:
     """How often each run was started."""
     return {path.parent.name: len(path.read_text()) for path in sorted((out_dir / "runs").glob("*/starts.txt"))}
+
+
+class WorkerHere:
+    """A worker that does its run in this very process, when it is started: the engine's own work without the start of a process."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._told: list[tuple[str, dict[str, Any]]] = []
+        self._code = run_folder(run_dir, lambda kind, **values: self._told.append((kind, values)))
+
+    def is_running(self) -> bool:
+        return False
+
+    def news(self, report: Any) -> None:
+        for kind, values in self._told:
+            report(kind, **values)
+        self._told.clear()
+
+    def ending(self, report: Any) -> ExitCode:
+        return self._code
+
+
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of a study are worked on in this process, one after another."""
+    monkeypatch.setattr("semiseg.study.schedule.Worker", WorkerHere)
+    monkeypatch.setattr("semiseg.study.schedule._SECONDS_BETWEEN_LOOKS", 0.0)

@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "train_job": {"errors", "data", "job_options", "methods", "networks", "training"},
     "train_parts": {"errors", "data", "distributed", "methods", "prepare", "train_job"},
     "measure": {"data", "distributed", "protocol", "train_job", "train_parts", "training"},
-    "train": {"protocol", "distributed", "data", "methods", "inference", "training", "predict", "evaluate", "train_job", "train_parts"},
+    "best_on_test": {"errors", "data", "inference", "methods", "metrics"},
+    "train": {"best_on_test", "protocol", "distributed", "data", "methods", "inference", "training", "predict", "evaluate", "train_job", "train_parts"},
 }  # fmt: skip
 """Arrows down only. What is not listed here (the doors: worker, cli, jobs, demo, describe) may import anything but each other's callers."""
 

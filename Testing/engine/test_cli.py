@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ FLAGS = {
     "predict": {"--out", "--device", "--stride", "--flips", "--probability", "--uncertainty", "--series-uid", "--overwrite"},
     "evaluate": {"--out", "--label", "--resample"},
     "phantom": {"--labeled", "--unlabeled", "--held-out", "--seed", "--size", "--full-field-of-view"},
-    "study": {"--data", "--jobs", "--threads", "--device", "--dry-run", "--measure", "--redo-changed", "--cluster"},
+    "study": {"--data", "--jobs", "--threads", "--device", "--dry-run", "--measure", "--quick", "--redo-changed", "--cluster"},
     "report": set(),
     "export-seg": {
         "--series", "--segmentation", "--output", "--series-uid", "--labels", "--history", "--creator", "--unverified", "--resample", "--set",
@@ -87,6 +88,17 @@ def test_help_says_what_a_verb_does(verb, capsys):
     assert WHAT_IT_DOES[verb].lower() in text.lower()
     for action in verbs()[verb]._actions:
         assert action.help, f"{verb} {action.dest} has no help"
+
+
+@pytest.mark.parametrize("verb", ["train", "new"])
+def test_help_says_how_tsa_is_put_on_top_of_a_method(verb, capsys, tmp_path):
+    """The example in the help works as it stands there."""
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    example = re.search(r"`(--method \w+ --set tsa=true)`", text)[1]
+    assert main(["new", str(tmp_path / "run"), *example.split()]) == 0
+    assert json.loads((tmp_path / "run" / "job.json").read_text())["options"]["tsa"] is True
 
 
 def test_help_lists_every_verb(capsys):

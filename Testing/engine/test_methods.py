@@ -11,6 +11,7 @@ from training_cases import (
     ALL_METHODS,
     CPU,
     PATCH,
+    TINY,
     UNMOVED,
     MemoryCases,
     last_stage,
@@ -159,18 +160,31 @@ def test_the_deployed_network_can_be_built_again_from_its_name(name, cases):
 
 
 @every_method
-def test_slices_work(name, four_classes):
-    method = make_method(name, num_classes=4, network="unet2d")
-    losses = steps(method, make_batches(four_classes, (1, 16, 16)), 2)
-    assert all(math.isfinite(value) for step in losses for value in step.values())
-    assert method.deployed(torch.randn(1, 1, 16, 16)).logits.shape == (1, 4, 16, 16)
-
-
-@every_method
-def test_four_classes_work(name, four_classes):
-    method = make_method(name, num_classes=4)
-    losses = steps(method, make_batches(four_classes), 2)
-    assert all(math.isfinite(value) for step in losses for value in step.values())
+@pytest.mark.parametrize("network", ["vnet", "unet2d"], ids=["volumes", "slices"])
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_volumes_and_slices_of_two_and_of_four_classes_work_in_every_stage(name, network, num_classes, cases, four_classes):
+    """In the loop's memory layout: kernels of planes and volumes differ in it. What is deployed is built again from its name."""
+    planar = network == "unet2d"
+    patch, layout = ((1, 16, 16), torch.channels_last) if planar else (PATCH, torch.channels_last_3d)
+    method = make_method(name, num_classes=num_classes, network=network).to(memory_format=layout).train()
+    batches = make_batches(cases if num_classes == 2 else four_classes, patch)
+    for stage in method.stages:
+        method.start_stage(stage.name)
+        for iteration in range(2):
+            progress = Progress(stage.name, 0.5, 0.5, iteration)
+            losses = method(batches.batch(iteration), progress)
+            assert all(torch.isfinite(value) for value in losses.values()), stage.name
+            losses["total"].backward()
+            method.after_step(progress)
+    image = torch.randn(2, 1, *(patch[1:] if planar else patch))
+    with torch.no_grad():
+        logits = method.deployed.eval()(image).logits
+        assert logits.shape == (2, num_classes, *image.shape[2:]) and torch.isfinite(logits).all()
+        graph = bool(getattr(method.deployed, "graph", None))
+        by_name = method.deployed_network or (network, {**TINY[network], "norm": "instance", **({"bottleneck_graph": True} if graph else {})})
+        again = build_network(by_name[0], 1, num_classes, by_name[1]).eval()
+        again.load_state_dict(method.deployed.state_dict())
+        torch.testing.assert_close(again(image).logits, logits, rtol=1e-4, atol=1e-3)  # another memory layout rounds otherwise
     assert all(math.isfinite(value) for value in method.diagnostics().values())
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from semiseg.errors import InputError
 from semiseg.networks import NETWORKS, build_network
 from semiseg.networks.normalization import NORMS, InstanceNorm, make_norm
+from semiseg.networks.residual import ResidualBlock
 
 SMALL = {"width": 2, "depth": 3}
 CHOOSABLE = [name for name, entry in NETWORKS.items() if not entry.by_method_only]
@@ -195,6 +196,24 @@ def test_instance_norm_of_one_voxel_is_its_shift():
         norm.bias.copy_(torch.tensor([1.0, -1.0]))
     torch.testing.assert_close(norm(torch.randn(2, 2, 1, 1, 1)).flatten(1), torch.tensor([[1.0, -1.0]] * 2))
     assert InstanceNorm(2, affine=False)(torch.randn(1, 2, 1, 1)).abs().max() == 0
+    torch.relu_(norm(torch.randn(2, 2, 1, 1, 1))).sum().backward()  # what follows may work in place
+    assert norm.bias.grad.tolist() == [2.0, 0.0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_convolution_of_side_1_has_a_stride(name):
+    """On channels-last planes of few channels PyTorch's own corrupts the memory of the process."""
+    options = {"first": "resvnet", "second": "resvnet"} if name == "two_networks3d" else {}
+    strided = [module for module in build_network(name, 1, 2, options).modules() if isinstance(module, (nn.Conv2d, nn.Conv3d)) and max(module.stride) > 1]
+    assert all(min(module.kernel_size) > 1 for module in strided)
+
+
+@pytest.mark.parametrize("dims", (2, 3))
+def test_a_residual_block_that_halves_is_the_strided_one(dims):
+    block = ResidualBlock(3, 6, 2, "none", dims)
+    x = torch.randn(2, 3, *[7] * dims)
+    strided = (F.conv2d if dims == 2 else F.conv3d)(x, block.shortcut[0].weight, stride=2)
+    torch.testing.assert_close(block(x), F.relu(block.body(x) + strided))
 
 
 @pytest.mark.parametrize("norm", NORMS)

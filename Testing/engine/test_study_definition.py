@@ -76,6 +76,9 @@ WRONG = [
     ("common.speed", {"common": {"speed": 5}}, "no option 'speed'"),
     ("rows[1].take.method_options.margins", {"rows": [{"method": "bcp"}, {"method": "transmedseg", "take": {"method_options.margins": {"row": "G", "scalars": ["a"]}}}]}, "no other row"),
     ("format", {"format": 2}, "reads 1"),
+    ("reference", {"reference": "cps"}, "no row of the table is named 'cps'"),
+    ("best_on_test", {"best_on_test": -1}, "0 or more looks"),
+    ("best_on_test", {"best_on_test": True}, "expected an integer"),
 ]  # fmt: skip
 
 

@@ -75,6 +75,25 @@ def test_a_changed_study_is_refused_and_explained(tmp_path, capsys):
     assert (out_dir / "replaced" / "bcp-2labels-seed0.1" / "result.json").exists()
 
 
+def test_changed_phantoms_are_made_anew_with_all_that_rests_on_them(tmp_path, capsys):
+    out_dir = tmp_path / "out"
+    assert study(write_study(tmp_path), out_dir) == 0
+    changed = write_study(tmp_path, data={"name": "phantoms", "phantom": {"num_labeled": 4, "num_held_out": 5, "seed": 1}})
+    assert study(changed, out_dir) == 2
+    assert study(changed, out_dir, "--redo-changed") == 0
+    assert "8 of 8 runs are done" in capsys.readouterr().out and set(starts(out_dir).values()) == {1}
+
+
+def test_looks_at_the_held_out_cases_are_asked_of_runs_but_change_none(tmp_path, capsys):
+    path, out_dir = write_study(tmp_path), tmp_path / "out"
+    assert study(path, out_dir) == 0
+    first = starts(out_dir)
+    assert study(write_study(tmp_path, best_on_test=5, seeds=[0, 1, 2]), out_dir) == 0, "a study that looks is not a changed one"
+    assert {name: count for name, count in starts(out_dir).items() if name in first} == first
+    assert read_job(out_dir / "runs" / "bcp-2labels-seed2").options["best_on_test"] == 5
+    assert not read_job(out_dir / "runs" / "bcp-2labels-seed1").options.get("best_on_test")
+
+
 def test_changes_are_told_leaf_by_leaf():
     before = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
     assert changes(before, {"a": {"b": 2, "c": (1, 2)}, "e": None}) == ["a.b: 1 → 2", "d: 1 → nothing", "e: nothing → null"]

@@ -100,15 +100,15 @@ def test_the_summary_holds_what_the_runs_hold(done):
     rows = {(row["labels"], row["structure"], row["row"]): row for row in read(out_dir / "summary.csv") if row["metric"] == "dice"}
     mean = 0.8 - np.mean(list(DIFFICULTY.values()))
     first = rows["2", "left atrium", "supervised"]
-    assert float(first["mean"]) == pytest.approx(mean + 0.005 + 0.004) and first["difference_to_first_row"] == ""
+    assert float(first["mean"]) == pytest.approx(mean + 0.005 + 0.004) and first["difference_to_reference"] == ""
     assert float(first["sd_seeds"]) == pytest.approx(np.std([0, 0.01], ddof=1))
     assert float(first["sd_cases"]) == pytest.approx(np.std(list(DIFFICULTY.values()), ddof=1))
     both = rows["2", "all structures", "supervised"]
     assert float(both["mean"]) == pytest.approx(float(first["mean"]) - 0.15)
     bcp = rows["2", "left atrium", "bcp"]
-    assert float(bcp["difference_to_first_row"]) == pytest.approx(0.03) == pytest.approx(float(bcp["interval_low"]))
+    assert float(bcp["difference_to_reference"]) == pytest.approx(0.03) == pytest.approx(float(bcp["interval_low"]))
     teacher = rows["2", "left atrium", "mean_teacher"]
-    assert float(teacher["difference_to_first_row"]) == pytest.approx(0.01), "paired over the common seed, although the first row has one more"
+    assert float(teacher["difference_to_reference"]) == pytest.approx(0.01), "paired over the common seed, although the first row has one more"
     assert (teacher["interval_cases"], teacher["interval_seeds"], teacher["sd_seeds"]) == ("5", "1", "")
 
 
@@ -150,7 +150,24 @@ def test_best_on_test_is_a_labeled_second_column_of_runs_that_recorded_it(done, 
     finally:
         result.write_text(before)
         write_study_report(plan.study, plan.place)
-    assert "Dice, best on test (selected on the test cases)" in page and "0.987" in page and "is the exception and says so" in page
+    assert "best on test: not the protocol" in page and "0.987 (1 of 2 runs)" in page and "It is not the protocol" in page
+
+
+def test_any_row_can_be_what_the_others_are_compared_with(done):
+    path, out_dir = done
+    document = {**json.loads(path.read_text()), "reference": "bcp"}
+    other = path.with_name("other.json")
+    other.write_text(json.dumps(document))
+    plan, _ = make_plan(StudyJob(str(other), device="cpu"), out_dir)
+    try:
+        page = write_study_report(plan.study, plan.place).read_text()
+        rows = {(row["labels"], row["structure"], row["row"]): row for row in read(out_dir / "summary.csv") if row["metric"] == "dice"}
+    finally:
+        plan, _ = make_plan(StudyJob(str(path), device="cpu"), out_dir)
+        write_study_report(plan.study, plan.place)
+    assert "Δ Dice to bcp" in page and "against the row bcp" in page and "Δ Dice to supervised" not in page
+    assert float(rows["2", "left atrium", "supervised"]["difference_to_reference"]) == pytest.approx(-0.03)
+    assert rows["2", "left atrium", "bcp"]["difference_to_reference"] == ""
 
 
 def test_an_unfinished_study_is_reported_as_such(tmp_path):

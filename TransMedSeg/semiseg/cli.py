@@ -15,7 +15,10 @@ from .follow import last_result, run_in_worker
 from .progress import Terminal
 from .protocol import JOB_FILE, ExitCode, Job, ProtocolError, read_job, write_job
 
-_SET_HELP = "any other option, such as training.iterations=3000 or method_options.tsa_weight=0 (see `semiseg describe`); can be repeated"
+_SET_HELP = (
+    "any other option (see `semiseg describe`); can be repeated. `--method bcp --set tsa=true` puts transferable semantic augmentation on top of "
+    "bcp, mean_teacher or graphcl; `--set training.iterations=3000` sets the length"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,6 +131,7 @@ def _study_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (all GPUs when there are some, default), cpu, cuda or cuda:N")
     parser.add_argument("--dry-run", action="store_true", help="list the runs with their estimated time, start nothing")
     parser.add_argument("--measure", action="store_true", help="only prepare the data and measure how long a step of each row takes, then list the runs")
+    parser.add_argument("--quick", action="store_true", help="rehearse: every row once, tiny and for a few steps, to see that it runs; the numbers mean nothing")
     parser.add_argument("--redo-changed", action="store_true", help="runs that the changed study asks otherwise are put aside and made anew")
     parser.add_argument("--cluster", nargs="*", metavar="PARAMETER=VALUE", help="run on a cluster through submitit, such as timeout_min=240 gpus_per_node=1")
 
@@ -303,6 +307,7 @@ def _study(args: argparse.Namespace, terminal: Terminal) -> int:
         "jobs": args.jobs,
         "threads": args.threads,
         "measure": args.measure,
+        "quick": args.quick,
         "redo_changed": args.redo_changed,
     }
     if args.cluster is not None:

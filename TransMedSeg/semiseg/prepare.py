@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .data.atomic import write_text
-from .data.cache import PreparedCase, PreparedSet, delete_other_arrays, is_cached, source_key, write_arrays
+from .data.cache import PreparedCase, PreparedSet, delete_other_arrays, is_cached, source_key, source_stamp, write_arrays
 from .data.cases import Case, CaseList, find_cases, with_masks
 from .data.checks import check_volume, mask_channels, mask_on_image
 from .data.differences import difference, intensity_quantiles
@@ -200,7 +200,7 @@ def _prepare_case(
     key = _key(sources, options, case)
     known = before.get(case.id)
     if known is not None and known.key == key and (not stored or is_cached(folder, known)):
-        return replace(known, role=role, patient=case.patient)
+        return replace(known, role=role, patient=case.patient, stamp=source_stamp(sources))
     volume = read_volume(case.image, case.id, options.assumed_spacing_mm)
     check_volume(volume, case.id)
     channels, note = (None, "") if case.label is None else _read_channels(case, volume, options)
@@ -217,6 +217,7 @@ def _prepare_case(
         str(case.label) if case.label else None,
         reason=note,
         key=key,
+        stamp=source_stamp(sources),
         content=content_hash(volume.array),
         restore=restore.to_json(),
         label_voxels=counts,

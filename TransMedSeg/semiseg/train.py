@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from . import __version__
+from .best_on_test import HeldOutLooks
 from .data.atomic import write_json
 from .data.cache import PreparedSet
 from .distributed import World, any_rank, choose_device, wait_for_all
@@ -26,7 +27,7 @@ from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE,
 from .train_job import Resolved, TrainJob, as_json, resolve
 from .train_parts import make_batches, make_method, prepared_for, task_of
 from .training.case_labels import CaseLabels
-from .training.best import BEST_FILE, BestSoFar, write_stopped_model
+from .training.best import BEST_FILE, BestSoFar, MakeCard, write_stopped_model
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
 from .training.memory import peak_host_memory_gb
@@ -101,6 +102,7 @@ def _train_one(
     if validation.is_possible:
         best = BestSoFar(validation, run_dir / BEST_FILE if world.is_main else None, make_card, state_path.exists())
     batches = make_batches(resolved, prepared, device, world)
+    looks = _looks(resolved, prepared, run_dir, device, report, world, make_card)
     fit = Fit(
         method,
         batches,
@@ -113,6 +115,7 @@ def _train_one(
         best,
         stop_path.exists,
         CaseLabels(prepared, batches.store, batches.unlabeled, options.patch_size, run_dir, report, world) if batches.unlabeled else None,
+        looks,
     )
     started = time.time()
     outcome = fit.run()
@@ -125,13 +128,23 @@ def _train_one(
         write_model(run_dir / MODEL_FILE, make_card(result), method.deployed.state_dict())
         report("saved", path=str(run_dir / MODEL_FILE), what="model", step=outcome.iteration)
     wait_for_all()
-    scored = _score_held_out(prepared, run_dir, device, report, world, stop_path)
+    scored = _score_held_out(prepared, run_dir, device, report, world, stop_path, looks, outcome.iteration)
     if scored is None:
         return {"stopped_at": outcome.iteration}
     result.update(scored)
     if world.is_main:
         write_json(run_dir / RESULT_FILE, result)
     return result
+
+
+def _looks(
+    resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World, make_card: MakeCard
+) -> HeldOutLooks | None:
+    """Who scores the held-out cases in between, where the job asks for it; rank 0 alone, the others wait at their next step."""
+    count = resolved.job.best_on_test
+    if count < 1 or not world.is_main or not prepared.indices("held_out"):
+        return None
+    return HeldOutLooks(prepared, run_dir, make_card, count, resolved.options.iterations, device, report, (run_dir / RESUME_FILE).exists())
 
 
 def _identity(resolved: Resolved, prepared: PreparedSet) -> dict[str, Any]:
@@ -199,6 +212,7 @@ def _baseline_job(resolved: Resolved, prepared: PreparedSet, device: torch.devic
         tsa=False,
         training=training,
         baseline=False,
+        best_on_test=0,
         prepared=str(prepared.folder.resolve()),
     )
 
@@ -273,7 +287,14 @@ def _method_network_options(resolved: Resolved) -> dict[str, Any]:
 
 
 def _score_held_out(
-    prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World, stop_path: Path
+    prepared: PreparedSet,
+    run_dir: Path,
+    device: torch.device,
+    report: Report,
+    world: World,
+    stop_path: Path,
+    looks: HeldOutLooks | None,
+    iteration: int,
 ) -> dict[str, Any] | None:
     """Segments and scores the held-out cases; None when a stop file ended it, and segmented cases are kept."""
     indices = prepared.indices("held_out")
@@ -302,4 +323,6 @@ def _score_held_out(
     ]
     found = evaluate(pairs, prepared.labels, run_dir, report)
     scores = found.table.to_json()["summary"]
-    return {"scores": scores, "scored": len(pairs), "refused": found.refused, "failed": len(cases) - len(pairs)}
+    result = {"scores": scores, "scored": len(pairs), "refused": found.refused, "failed": len(cases) - len(pairs)}
+    best = looks.best(found.table, iteration) if looks is not None else {}
+    return {**result, "best_on_test": best} if best else result

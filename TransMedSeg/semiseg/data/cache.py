@@ -35,6 +35,7 @@ class PreparedCase:
         code: Code of the message that refused it, such as ``"E803"``.
         reason: Why it was refused, in one sentence.
         key: Changes with the source files and the options; equal keys mean the arrays can be reused.
+        stamp: Changes with the source files alone; empty in sets of an older version.
         content: Hash of the source voxels and their shape.
         restore: :class:`Restore` as JSON.
         label_voxels: Voxels on the source grid per channel, background first; empty without a mask.
@@ -51,6 +52,7 @@ class PreparedCase:
     code: str = ""
     reason: str = ""
     key: str = ""
+    stamp: str = ""
     content: str = ""
     restore: dict[str, Any] = field(default_factory=dict)
     label_voxels: list[int] = field(default_factory=list)
@@ -123,6 +125,13 @@ class PreparedSet:
         """Memory-mapped image (float16) and channels (uint8; None without a mask), (slice, row, column)."""
         case = self.cases[index]
         return _open(image_path(self.folder, case.id)), _open(label_path(self.folder, case.id)) if case.label else None
+
+    def changed_sources(self) -> list[str]:
+        """Names of the used cases whose files have changed (size or time of change) since they were prepared.
+
+        Files that are gone are not named: what needs them says so, and what is done does not.
+        """
+        return [case.id for case in self.cases if case.is_used and case.stamp and _stamp_now(case) not in ("", case.stamp)]
 
     def save(self) -> None:
         write_json(
@@ -215,6 +224,18 @@ def source_key(paths: Sequence[Path], options: dict[str, Any]) -> str:
         stamps += [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     text = json.dumps([FORMAT, options, stamps], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def source_stamp(paths: Sequence[Path]) -> str:
+    """Changes when a source file changes (path, size or time of change)."""
+    return source_key(paths, {})
+
+
+def _stamp_now(case: PreparedCase) -> str:
+    try:
+        return source_stamp([Path(path) for path in (case.image, case.label) if path is not None])
+    except (OSError, InputError):
+        return ""
 
 
 def _save(path: Path, array: np.ndarray) -> None:

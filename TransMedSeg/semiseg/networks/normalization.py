@@ -29,7 +29,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[2:].numel() == 1:  # one voxel has no spread: its normalized value is 0, and PyTorch refuses the case
-            return self.bias.view(1, -1, *[1] * (x.ndim - 2)).expand_as(x) if self.bias is not None else torch.zeros_like(x)
+            return self.bias.view(1, -1, *[1] * (x.ndim - 2)).expand_as(x).clone() if self.bias is not None else torch.zeros_like(x)
         if x.device.type != "cpu":
             return F.instance_norm(x, weight=self.weight, bias=self.bias)
         samples = [F.batch_norm(sample, None, None, self.weight, self.bias, True) for sample in x.split(1)]

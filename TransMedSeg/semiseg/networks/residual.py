@@ -34,12 +34,14 @@ class ResidualBlock(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                convolution(in_channels, out_channels, 1, stride, bias=False),
-                plain_norm(norm, out_channels, spatial_dims),
+                convolution(in_channels, out_channels, 1, bias=False), plain_norm(norm, out_channels, spatial_dims)
             )
+        # Instead of a stride of the convolution: with one of side 1 on channels-last planes of fewer than 16 channels
+        # PyTorch 2.13 writes beyond its memory on a CPU.
+        self._kept = (..., *[slice(None, None, stride)] * spatial_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.body(x) + self.shortcut(x))
+        return F.relu(self.body(x) + self.shortcut(x[self._kept]))
 
 
 def residual_stage(

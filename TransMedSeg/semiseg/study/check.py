@@ -50,6 +50,9 @@ def _check_rows(study: Study) -> None:
     twice = sorted({line.name for line in lines if [one.name for one in lines].count(line.name) > 1})
     if twice:
         raise wrong(study.path, "rows", f"two rows of the table would be named {twice[0]!r}", "Rename one of them.")
+    if study.reference and study.reference not in [line.name for line in lines]:
+        known = ", ".join(line.name for line in lines)
+        raise wrong(study.path, "reference", f"no row of the table is named {study.reference!r}", f"Name one of {known}.")
     for run in {(one.line.name, one.data.name): one for one in runs_of(study)}.values():
         try:
             _check_options(run.options)

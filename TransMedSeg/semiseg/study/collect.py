@@ -44,6 +44,12 @@ class Scored:
     result: dict[str, Any]
     table: Table
 
+    @property
+    def best_on_test(self) -> float | None:
+        """The highest Dice of its looks at the held-out cases, the last checkpoint included; None when it did not look. Not the protocol."""
+        found = self.result.get("best_on_test")
+        return found["dice"] if isinstance(found, dict) else None
+
     def value(self, structure: str, metric: str) -> dict[str, float]:
         """A metric by case."""
         rows = self.table.rows
@@ -109,11 +115,17 @@ class Results:
         values = self.values(condition, line, structure, metric)
         return summarize(values) if values else None
 
+    @property
+    def reference(self) -> Line:
+        """The row that the others are compared with."""
+        lines = self.lines
+        return next((line for line in lines if line.name == self.study.reference), lines[0])
+
     def difference(self, condition: Condition, line: Line, structure: str, metric: str) -> Interval | None:
-        """Against the study's first row; None for that row itself, and where one of the two has no run."""
-        first = self.lines[0]
-        values, other = (self.values(condition, one, structure, metric) for one in (line, first))
-        return paired_interval(values, other) if line.name != first.name and values and other else None
+        """Against the reference; None for that row itself, and where one of the two has no run."""
+        reference = self.reference
+        values, other = (self.values(condition, one, structure, metric) for one in (line, reference))
+        return paired_interval(values, other) if line.name != reference.name and values and other else None
 
 
 def collect(study: Study, place: Place, failed: dict[str, str] | None = None) -> Results:

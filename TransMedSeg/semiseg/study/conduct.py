@@ -20,9 +20,10 @@ from .check import check_study
 from .definition import Study, read_study
 from .estimate import Estimate
 from .grid import Run, runs_of
+from .rehearsal import rehearsal
 from .schedule import Outcome, Schedule, Task
 from .slots import Slot, make_slots
-from .tasks import Place, cohort_tasks, preparation_tasks, run_tasks, timing_tasks
+from .tasks import Place, changed_files, cohort_tasks, preparation_tasks, run_tasks, timing_tasks
 
 Report = Callable[..., None]
 
@@ -41,6 +42,7 @@ class StudyJob:
         jobs: Runs side by side; on a cluster the number of jobs that share the grid.
         threads: CPU threads of each run; 0 divides the processors.
         measure: Only prepare the data and measure how long a step of each row takes.
+        quick: Rehearse: the same rows in miniature, within minutes, to see that they run. The numbers mean nothing.
         redo_changed: Runs that a changed study asks otherwise are put aside and made anew, instead of refused.
         cluster: Parameters for submitit's executor; None runs here.
     """
@@ -51,6 +53,7 @@ class StudyJob:
     jobs: int = 1
     threads: int = 0
     measure: bool = False
+    quick: bool = False
     redo_changed: bool = False
     cluster: dict[str, Any] | None = None
 
@@ -78,6 +81,7 @@ def make_plan(job: StudyJob, out_dir: Path, world: World = World(), needs_data: 
         InputError: The study does not fit; the message names the key and the file.
     """
     study = read_study(Path(job.study), Path(job.data) if job.data else None)
+    study = rehearsal(study) if job.quick else study
     sentences = check_study(study, needs_data)
     device = "cpu" if job.device == "cpu" else choose_device(job.device, world).type
     if job.cluster is not None and job.device == "auto":
@@ -191,17 +195,21 @@ def _settle_changes(plan: Plan, redo: bool, report: Report) -> None:
     """Refuses a study that has changed since its runs were made, and says what; or puts those runs aside."""
     tasks = [task for make in (cohort_tasks, preparation_tasks, timing_tasks, run_tasks) for task in make(plan.study, plan.place)]
     changed = [(task, record.changes(record.read_asked(task.folder), task.asked)) for task in tasks if task.status == record.CHANGED]
+    seen = {task.id for task, _ in changed}
+    changed += [(task, what) for task, what in changed_files(plan.study, plan.place) if task.id not in seen]
     if not changed:
         return
     if not redo:
         some = "; ".join(f"{task.title}: {', '.join(what[:3])}" for task, what in changed[:3])
         more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise InputError(
-            f"The study has changed since {len(changed)} of its folders were made. {some}{more}.",
+            f"The study or its data have changed since {len(changed)} of its folders were made. {some}{more}.",
             path=plan.place.out_dir,
             hint="Undo the change, choose another folder, or make them anew with --redo-changed (the old ones are put aside, not deleted).",
         )
     for task, what in changed:
+        if not task.folder.exists():
+            continue  # it lay in the folder of phantoms that were put aside before it
         target = record.put_aside(task.folder, plan.place.out_dir / "replaced")
         report("state", message=f"{task.title} has changed ({', '.join(what[:3])}); the old one is in {target}.")
 

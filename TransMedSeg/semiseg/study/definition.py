@@ -16,7 +16,7 @@ FORMAT = 1
 DATA_WORD = "$DATA"
 """Stands in paths for the folder given on the command line."""
 
-_SET_BY_THE_STUDY = ("seed", "num_labeled", "prepared", "baseline", "minutes", "device", "threads")
+_SET_BY_THE_STUDY = ("seed", "num_labeled", "prepared", "baseline", "minutes", "device", "threads", "best_on_test")
 _JOB_FIELDS = tuple(entry.name for entry in fields(TrainJob) if entry.name not in _SET_BY_THE_STUDY)
 _GROUPS = ("preprocessing", "network_options", "method_options", "training", "augment")
 
@@ -90,13 +90,17 @@ class Study:
         title: Of the report.
         question: What the study is to answer.
         data: One or several data sets; every row runs on each.
-        rows: The first one is what the others are compared with.
+        rows: One of them is what the others are compared with.
         budget: Of each run.
         labels: Numbers of labeled cases; None takes all.
         seeds: Of everything random.
         options: A grid over all rows, as in ``Row.grid``.
         common: Fields of ``TrainJob`` for every run; dots for groups are allowed.
         limits: Sentences for "What the tables do not show".
+        reference: Name of the row of the table that the others are compared with; the first one when empty.
+        best_on_test: How often each run scores the held-out cases while training, for a second column that says so; 0 never. Choosing by it is
+            not the protocol, and nothing is chosen by it.
+        is_rehearsal: The study in miniature: sizes that jobs state are replaced by small ones.
     """
 
     path: Path
@@ -110,11 +114,14 @@ class Study:
     options: dict[str, list[Any]] = field(default_factory=dict)
     common: dict[str, Any] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    reference: str = ""
+    best_on_test: int = 0
+    is_rehearsal: bool = False
 
 
 _KEYS = {
     "format": int, "title": str, "question": str, "data": (dict, list), "rows": list, "budget": dict, "labels": list, "seeds": list,
-    "options": dict, "common": dict, "limits": list,
+    "options": dict, "common": dict, "limits": list, "reference": str, "best_on_test": int,
 }  # fmt: skip
 
 
@@ -153,7 +160,11 @@ def read_study(path: Path, data_dir: Path | None = None) -> Study:
         options=_grid(path, "options", document.get("options", {})),
         common=_job_fields(path, "common", document.get("common", {})),
         limits=_texts(path, "limits", document.get("limits", [])),
+        reference=document.get("reference", ""),
+        best_on_test=document.get("best_on_test", 0),
     )
+    if study.best_on_test < 0:
+        raise wrong(path, "best_on_test", f"expected 0 or more looks, found {study.best_on_test}")
     _check_names(study)
     return study
 

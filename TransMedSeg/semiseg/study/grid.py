@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .definition import DataSet, Row, Study, put
+from .rehearsal import miniature
 
 OUT_WORD = "$OUT"
 """Stands in jobs for the study's folder, so that it can be moved."""
@@ -148,6 +149,8 @@ def _run(study: Study, data: DataSet, line: Line, labels: int | None, seed: int)
     options = merged(places, line.job, data.job, {"seed": seed, "num_labeled": labels})
     if study.budget.iterations:
         options.setdefault("training", {})["iterations"] = study.budget.iterations
+    if study.is_rehearsal:
+        options = miniature(options)
     preparation = _preparation(data, labels, options)
     count = "all" if labels is None else str(labels)
     parts = [slug(line.name), *([slug(data.name)] if len(study.data) > 1 else []), f"{count}labels", f"seed{seed}"]
@@ -166,9 +169,6 @@ def _measured_on(study: Study, data: DataSet) -> str:
 
 def _preparation(data: DataSet, labels: int | None, options: dict[str, Any]) -> Preparation:
     wanted = {name: value for name, value in options.items() if name not in _NOT_OF_THE_DATA}
-    patch = options.get("training", {}).get("patch_size")
-    if patch is not None:
-        wanted["training"] = {"patch_size": patch}  # with a stated patch nothing is planned, the grid neither
     others = {name: value for name, value in wanted.items() if name not in ("num_labeled", "labeled", "unlabeled", "held_out")}
     count = "all" if labels is None else str(labels)
     return Preparation(f"{slug(data.name)}/{count}labels-{_digest(others)}", data, wanted)

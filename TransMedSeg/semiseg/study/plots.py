@@ -42,7 +42,7 @@ def per_volume(results: Results, condition: Condition, structure: str) -> bytes:
 
 
 def differences(results: Results, condition: Condition, structure: str) -> bytes | None:
-    """The mean paired difference of every row to the first one, with its interval; None when no row has one."""
+    """The mean paired difference of every row to the reference, with its interval; None when no row has one."""
     found = [(line, results.difference(condition, line, structure, "dice")) for line in results.lines]
     found = [(line, interval) for line, interval in found if interval is not None]
     if not found:
@@ -53,7 +53,7 @@ def differences(results: Results, condition: Condition, structure: str) -> bytes
         is_apart = interval.low > 0 or interval.high < 0
         axes.plot([interval.low, interval.high], [row, row], color=COLORS[0], linewidth=1.6)
         axes.plot([interval.mean], [row], "o", markersize=6, color=COLORS[0], markerfacecolor=COLORS[0] if is_apart else "white")
-    label = f"difference in Dice to {results.lines[0].name}, {structure}"
+    label = f"difference in Dice to {results.reference.name}, {structure}"
     axes.set(yticks=range(len(found)), yticklabels=[line.name for line, _ in found], xlabel=label, ylim=(len(found) - 0.4, -0.6))
     return _png(figure, axes)
 
@@ -118,14 +118,14 @@ def over_option(results: Results, condition: Condition, structure: str) -> list[
 
 
 def case_map(results: Results, condition: Condition, structure: str) -> bytes | None:
-    """The difference of every volume to the first row over the seeds that both have, as colors; None without a row to compare."""
-    first = results.values(condition, results.lines[0], structure, "dice")
-    others = [line for line in _shown(results, condition) if line.name != results.lines[0].name]
-    if not first or not others:
+    """The difference of every volume to the reference over the seeds that both have, as colors; None without a row to compare."""
+    reference = results.values(condition, results.reference, structure, "dice")
+    others = [line for line in _shown(results, condition) if line.name != results.reference.name]
+    if not reference or not others:
         return None
-    level = case_means(first)
+    level = case_means(reference)
     cases = sorted(level, key=lambda case: (math.isnan(level[case]), level[case]))
-    found = [paired_differences(results.values(condition, line, structure, "dice"), first) for line in others]
+    found = [paired_differences(results.values(condition, line, structure, "dice"), reference) for line in others]
     grid = np.array([[by_case.get(case, math.nan) for case in cases] for by_case in found])
     if not np.isfinite(grid).any():
         return None

@@ -26,7 +26,7 @@ _METRICS = (
     ("assd_mm", "ASSD (mm)", "{:.2f}"),
 )
 _STYLE = """
-body{max-width:72rem}.wide{overflow-x:auto}.wide td{white-space:nowrap}.text td{white-space:normal}td,th{vertical-align:top}td:nth-child(2),th:nth-child(2){text-align:right}
+body{max-width:76rem}.wide{overflow-x:auto}.wide td{white-space:nowrap}.wide table{font-size:.9rem}.wide td,.wide th{padding:.25rem .5rem}.wide th{vertical-align:bottom}.text td{white-space:normal}td{vertical-align:top}td:nth-child(2),th:nth-child(2){text-align:right}
 .text td,.text th{text-align:left}.plots img{max-width:100%;height:auto}.plots figcaption{max-width:40rem}.warn{color:#b00020}
 """
 
@@ -83,14 +83,14 @@ def _condition(results: Results, condition: Condition) -> list[str]:
 
 def _score_rows(results: Results, condition: Condition, structure: str) -> list[list[str]]:
     selected = words.has_selected(results) and structure == results.structures[0]
-    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", "Δ Dice to first row [95 %]", *(title for _, title, _ in _METRICS)]
-    rows = [heading + (["Dice, best on test (selected on the test cases)"] if selected else [])]
+    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", f"Δ Dice to {results.reference.name} [95 %]", *(title for _, title, _ in _METRICS)]
+    rows = [heading + (["best on test: not the protocol"] if selected else [])]
     for line in results.lines:
         summary = results.summary(condition, line, structure, "dice")
         if summary is None:
             continue
         row = [line.name, str(summary.num_seeds), str(summary.num_cases), *(_number(value, "{:.3f}") for value in _dice(summary))]
-        row.append(_interval(results.difference(condition, line, structure, "dice"), is_first=line.name == results.lines[0].name))
+        row.append(_interval(results.difference(condition, line, structure, "dice"), is_reference=line.name == results.reference.name))
         for metric, _, form in _METRICS:
             other = results.summary(condition, line, structure, metric)
             row.append(_number(other.mean, form) if other else "–")
@@ -102,8 +102,8 @@ def _dice(summary: Summary) -> list[float]:
     return [summary.mean, summary.sd_seeds, summary.sd_cases, summary.smallest]
 
 
-def _interval(interval: Interval | None, is_first: bool) -> str:
-    if is_first:
+def _interval(interval: Interval | None, is_reference: bool) -> str:
+    if is_reference:
         return "reference"
     if interval is None:
         return "–"
@@ -112,8 +112,10 @@ def _interval(interval: Interval | None, is_first: bool) -> str:
 
 def _selected(results: Results, condition: Condition, line: object) -> str:
     """Mean over the runs that recorded it."""
-    found = [one.result["best_on_test"]["dice"] for one in results.of(condition, line) if isinstance(one.result.get("best_on_test"), dict)]
-    return _number(sum(found) / len(found), "{:.3f}") if found else "–"
+    runs = results.of(condition, line)
+    found = [one.best_on_test for one in runs if one.best_on_test is not None]
+    part = f" ({len(found)} of {len(runs)} runs)" if len(found) < len(runs) else ""
+    return _number(_mean(found), "{:.3f}") + part if found else "–"
 
 
 def _pictures(results: Results, condition: Condition) -> list[str]:
@@ -121,8 +123,8 @@ def _pictures(results: Results, condition: Condition) -> list[str]:
     where = condition.title
     found = [
         (plots.per_volume(results, condition, structure), f"{where}: every held-out volume, averaged over seeds. Gray: quartiles and median. Diamond: mean."),
-        (plots.differences(results, condition, structure), f"{where}: mean paired difference to the first row with its 95 % interval. Filled: the interval leaves zero aside."),
-        (plots.case_map(results, condition, structure), f"{where}: difference to the first row for every volume, the hardest volume of the first row on the left. Blue: better than the first row."),
+        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference.name} with its 95 % interval. Filled: the interval leaves zero aside."),
+        (plots.case_map(results, condition, structure), f"{where}: difference to {results.reference.name} for every volume, its hardest volume on the left. Blue: better than {results.reference.name}."),
         (plots.per_structure(results, condition), f"{where}: every structure; a dot is a seed."),
     ]
     found += [(png, f"{where}: Dice over {option}; bars are the spread over seeds.") for option, png in plots.over_option(results, condition, structure)]
@@ -141,19 +143,21 @@ def _across(results: Results) -> list[str]:
 def _costs(results: Results) -> str:
     if not results.scored:
         return ""
-    rows = [["row", "runs", "steps", "ms a step", "of the first row", "training (min)", "with looks and saving (min)", "parameters", "trained", "GPU memory (GB)", "main memory (GB)"]]
-    first = None
+    heading = ["row", "runs", "steps", "ms a step", f"of {results.reference.name}", "training (min)", "with looks and saving (min)", "parameters", "trained", "main memory (GB)"]
+    has_gpu = any(one.result.get("peak_gpu_memory_gb") for one in results.scored)
+    rows = [heading + (["GPU memory (GB)"] if has_gpu else [])]
+    reference_ms = _step_ms([one.result for one in results.scored if one.run.line.name == results.reference.name])
     for line in results.lines:
         found = [one.result for one in results.scored if one.run.line.name == line.name]
         if not found:
             continue
-        step_ms = _mean([1000 * one["train_s"] / one["iterations"] for one in found if one.get("iterations")])
-        first = step_ms if first is None else first
+        step_ms = _step_ms(found)
         gpu, host = _mean([one.get("peak_gpu_memory_gb", 0) for one in found]), _mean([one.get("peak_host_memory_gb", 0) for one in found])
         rows.append([
-            line.name, str(len(found)), f"{_mean([one.get('iterations', 0) for one in found]):,.0f}", f"{step_ms:,.0f}", f"{step_ms / first:.2f} ×",
+            line.name, str(len(found)), f"{_mean([one.get('iterations', 0) for one in found]):,.0f}", f"{step_ms:,.0f}", f"{step_ms / reference_ms:.2f} ×" if reference_ms else "–",
             f"{_mean([one['train_s'] for one in found]) / 60:.1f}", f"{_mean([float(one.get('wall_s', 0.0)) for one in found]) / 60:.1f}",
-            f"{found[0].get('parameters', 0):,}", f"{found[0].get('trained_parameters', 0):,}", f"{gpu:.2f}" if gpu else "–", f"{host:.2f}" if host else "–",
+            f"{found[0].get('parameters', 0):,}", f"{found[0].get('trained_parameters', 0):,}", f"{host:.2f}" if host else "–",
+            *([f"{gpu:.2f}" if gpu else "–"] if has_gpu else []),
         ])  # fmt: skip
     note = (
         "Means over runs. Training: steps alone; a budget of seconds is kept as well as this column says. Parameters: of the network that is deployed; trained: of everything that has a gradient. Memory: the most a run held at once by the end of its "
@@ -162,13 +166,18 @@ def _costs(results: Results) -> str:
     return f"<h2>Cost</h2><div class=wide>{table(rows)}</div><p class=note>{note}</p>"
 
 
+def _step_ms(found: list[dict]) -> float:
+    return _mean([1000 * one["train_s"] / one["iterations"] for one in found if one.get("iterations")])
+
+
 def _rows(results: Results) -> str:
-    rows = [["row", "method", "options", "note"]]
+    has_notes = any(line.note for line in results.lines)
+    rows = [["row", "method", "options", *(["note"] if has_notes else [])]]
     for line in results.lines:
         own = {name: value for name, value in line.job.items() if name != "method" and value != results.study.common.get(name)}
         options = ", ".join(_flat("", own)) or "as common"
         taken = "; ".join(f"{name}: mean of {', '.join(source['scalars'])} in {source['row']}" for name, source in line.take.items())
-        rows.append([line.name, line.method, "; ".join(filter(None, [options, taken])), line.note])
+        rows.append([line.name, line.method, "; ".join(filter(None, [options, taken])), *([line.note] if has_notes else [])])
     return f"<h2>Rows</h2><div class='wide text'>{table(rows)}</div>"
 
 

@@ -38,7 +38,7 @@ def state_of(results: Results, run_id: str) -> str:
 
 
 def _runs(results: Results) -> list[list[Any]]:
-    heading = ["run", "row", "method", "preset", "choices", "data", "labels", "seed", "state", "reason", *_COST, "device", "threads", "dice"]
+    heading = ["run", "row", "method", "preset", "choices", "data", "labels", "seed", "state", "reason", *_COST, "device", "threads", "dice", "dice_best_on_test"]
     rows = [heading]
     scored = {one.run.id: one for one in results.scored}
     for run in results.runs:
@@ -50,7 +50,7 @@ def _runs(results: Results) -> list[list[Any]]:
         rows.append([
             run.id, run.line.name, run.line.method, options.get("preset", ""), json.dumps(run.line.choices), run.data.name, run.labels, run.seed,
             state_of(results, run.id), results.failed.get(run.id, ""), *(result.get(name) for name in _COST), options.get("device", ""),
-            options.get("threads", ""), sum(known) / len(known) if known else None,
+            options.get("threads", ""), sum(known) / len(known) if known else None, one.best_on_test if one else None,
         ])  # fmt: skip
     return rows
 
@@ -67,7 +67,7 @@ def _cases(results: Results) -> list[list[Any]]:
 
 def _summary(results: Results) -> list[list[Any]]:
     heading = ["data", "labels", "structure", "metric", "row", *_SUMMARY]
-    rows: list[list[Any]] = [[*heading, "difference_to_first_row", "interval_low", "interval_high", "interval_cases", "interval_seeds"]]
+    rows: list[list[Any]] = [[*heading, "difference_to_reference", "interval_low", "interval_high", "interval_cases", "interval_seeds"]]
     for condition in results.conditions:
         for structure in results.structures:
             for metric in METRICS:

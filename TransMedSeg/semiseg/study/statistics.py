@@ -1,4 +1,4 @@
-"""Mean, spread over seeds and over cases, and the paired bootstrap against the first row. Plain arrays."""
+"""Mean, spread over seeds and over cases, and the paired bootstrap against the reference row. Plain arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = Mapping[int, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Interval:
-    """A paired difference to the first row.
+    """A paired difference to the reference row.
 
     Attributes:
         mean: Over cases, in the unit of the metric; each case is averaged over seeds first.
@@ -76,42 +76,42 @@ def case_means(values: Values) -> dict[str, float]:
     return {case: _mean([by_case[case] for by_case in values.values() if case in by_case]) for case in cases}
 
 
-def paired_interval(values: Values, first: Values, seed: int = 0, resamples: int = RESAMPLES) -> Interval | None:
-    """The mean difference of a row to the first one, with its bootstrap interval.
+def paired_interval(values: Values, reference: Values, seed: int = 0, resamples: int = RESAMPLES) -> Interval | None:
+    """The mean difference of a row to the reference, with its bootstrap interval.
 
     The unit that is drawn is the case: with replacement, as many as there are, both rows together. Each case is averaged over the seeds that both rows have,
     so the interval says how far the difference depends on which cases were held out, and nothing about what another seed would give.
 
     Args:
         values: Of the row.
-        first: Of the first row.
+        reference: Of the reference row.
         seed: Of the draws.
         resamples: Draws.
 
     Returns:
         None when fewer than two cases are defined in both.
     """
-    differences = np.array(list(paired_differences(values, first).values()))
+    differences = np.array(list(paired_differences(values, reference).values()))
     if len(differences) < 2:
         return None
     rng = np.random.default_rng(seed)
     means = differences[rng.integers(0, len(differences), (resamples, len(differences)))].mean(1)
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(differences.mean()), float(low), float(high), len(differences), len(_shared(values, first)))
+    return Interval(float(differences.mean()), float(low), float(high), len(differences), len(_shared(values, reference)))
 
 
-def paired_differences(values: Values, first: Values) -> dict[str, float]:
-    """The difference of a row to the first one for every case that is defined in both, over the seeds that both have (over each row's own where they share none)."""
-    shared = _shared(values, first)
+def paired_differences(values: Values, reference: Values) -> dict[str, float]:
+    """The difference of a row to the reference for every case that is defined in both, over the seeds that both have (over each row's own where they share none)."""
+    shared = _shared(values, reference)
     own = case_means({one: values[one] for one in shared} if shared else values)
-    other = case_means({one: first[one] for one in shared} if shared else first)
+    other = case_means({one: reference[one] for one in shared} if shared else reference)
     found = {case: own[case] - other[case] for case in own if case in other}
     return {case: difference for case, difference in found.items() if not math.isnan(difference)}
 
 
-def _shared(values: Values, first: Values) -> list[int]:
-    return [seed for seed in values if seed in first]
+def _shared(values: Values, reference: Values) -> list[int]:
+    return [seed for seed in values if seed in reference]
 
 
 def _mean(values: list[float]) -> float:

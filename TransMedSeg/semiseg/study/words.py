@@ -14,13 +14,13 @@ def protocol(results: Results) -> list[str]:
         *(_data(results)),
         _runs(results),
         _budget(results),
-        "The score is that of the last checkpoint. No checkpoint, threshold or option was chosen on the held-out cases"
-        + ("; the column on the best checkpoint is the exception and says so." if has_selected(results) else "."),
+        "The score is that of the last checkpoint. No checkpoint, threshold or option was chosen on the held-out cases.",
+        *(_best_on_test(results) if has_selected(results) else []),
         "Every held-out volume is segmented whole and scored on its own grid. Millimeters use each volume's spacing; voxels follow medpy, as the papers print "
         "them. An empty mask against a filled one scores Dice 0 and the diagonal of the image as distance.",
         "Mean: over the held-out cases, each averaged over seeds. ± seeds: standard deviation of the seeds' means. ± cases: standard deviation over cases, each "
         "averaged over seeds. Both with n - 1.",
-        f"Difference: paired by case against the first row, {results.lines[0].name}, in the unit of the metric (Dice from 0 to 1). In brackets its 95 % percentile "
+        f"Difference: paired by case against the row {results.reference.name}, in the unit of the metric (Dice from 0 to 1). In brackets its 95 % percentile "
         f"interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the case, averaged over the seeds that both rows have.",
         _computer(results),
     ]
@@ -36,7 +36,7 @@ def limits(results: Results) -> list[str]:
     if seeds and min(seeds) == 1:
         found.append("Rows with one seed have no spread over seeds: another seed may change their order.")
     if len(set(seeds)) > 1:
-        found.append("Rows have different numbers of seeds, so their means rest on different trainings. The difference to the first row takes only seeds that both rows have.")
+        found.append("Rows have different numbers of seeds, so their means rest on different trainings. The difference to the reference takes only seeds that both rows have.")
     if seeds and max(seeds) > 1:
         found.append(f"{max(seeds)} seeds give a coarse idea of the spread between trainings, no more.")
     cases = {len(one.value(results.structures[0], "dice")) for one in results.scored}
@@ -48,7 +48,7 @@ def limits(results: Results) -> list[str]:
     others = len(results.lines) - 1
     if others > 1:
         found.append(
-            f"{others} rows are compared with the first one without correction: among many rows some interval leaves zero aside by chance "
+            f"{others} rows are compared with {results.reference.name} without correction: among many rows some interval leaves zero aside by chance "
             f"(one in twenty where nothing differs)."
         )
     found.append(_fairness(results))
@@ -60,7 +60,16 @@ def limits(results: Results) -> list[str]:
 
 def has_selected(results: Results) -> bool:
     """Whether runs recorded their best score on the held-out cases."""
-    return any(isinstance(one.result.get("best_on_test"), dict) for one in results.scored)
+    return any(one.best_on_test is not None for one in results.scored)
+
+
+def _best_on_test(results: Results) -> list[str]:
+    looks = {len(one.result["best_on_test"].get("looks", ())) for one in results.scored if one.best_on_test is not None}
+    return [
+        f"\u201cBest on test\u201d is what many papers print: the highest of the {' or '.join(map(str, sorted(looks)))} scores that each run got on the held-out cases while "
+        "it trained, the last checkpoint among them, averaged over runs. It is selected on the test cases and therefore too high. It is not the protocol: no row, "
+        "checkpoint or number beside that column was chosen by it."
+    ]
 
 
 def _data(results: Results) -> list[str]:
@@ -96,7 +105,7 @@ def _budget(results: Results) -> str:
         settled.setdefault(run.line.name, set()).update({found} if found else set())
     steps = ", ".join(f"{name} {' or '.join(f'{count:,}' for count in sorted(counts))}" for name, counts in settled.items() if counts)
     return (
-        f"Budget: {budget.seconds:g} seconds of training, the same for every row. A probe of a few steps, run alone, turned them into steps once a row (and once a data "
+        f"Budget: {budget.seconds:g} s of training, the same for every row. A probe of a few steps, run alone, turned them into steps once a row (and once a data "
         f"set where these differ in size); every seed and number of labels takes these: {steps or 'not measured yet'}."
     )
 

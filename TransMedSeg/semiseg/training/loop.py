@@ -59,6 +59,7 @@ class Fit:
         validate: Called with (method, iteration) now and then and at the end of each stage; None never validates.
         should_stop: Asked before every step.
         case_labels: Labels the unlabeled cases whole, for methods that ask for it (``AbstractMethod.case_labeling``); None labels none.
+        watch: Called with (method, iteration) after every step, off the clock; must leave everything as it is.
     """
 
     def __init__(
@@ -74,12 +75,13 @@ class Fit:
         validate: Callable[[AbstractMethod, int], None] | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         case_labels: CaseLabels | None = None,
+        watch: Callable[[AbstractMethod, int], None] | None = None,
     ) -> None:
         # Channels-last is what both cuDNN's and oneDNN's convolutions like best.
         layout = torch.channels_last if options.patch_size[0] == 1 else torch.channels_last_3d
         self.method = method.to(device).to(memory_format=layout)
         self.batches, self.options, self.device, self.world = batches, options, device, world
-        self.report, self.validate, self.should_stop = report, validate, should_stop
+        self.report, self.validate, self.should_stop, self.watch = report, validate, should_stop, watch
         self.state_path, self.identity = state_path, identity or {}
         self.optimizer = make_optimizer(method, options)
         self.stages = _stage_ends(method.stages, options.iterations)
@@ -135,6 +137,8 @@ class Fit:
             if self.validate is not None and (ends_stage or (every and self.iteration % every == 0)):
                 self.validate(self.method, self.iteration)
                 self.method.train()
+            if self.watch is not None:
+                self.watch(self.method, self.iteration)
             if time.monotonic() - last_save > self.options.save_every_s:
                 self.save()
                 last_save = time.monotonic()
