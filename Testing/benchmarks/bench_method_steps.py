@@ -2,7 +2,7 @@
 
     PYTHONPATH=TransMedSeg python Testing/benchmarks/bench_method_steps.py [--threads 1] [--methods bcp transmedseg] [--memory]
 
-A *step* is what the loop does: losses, backward, optimizer, averages, in the last stage of the method. *Passes alone* are as many forward and backward
+A *step* is what the loop does: losses, backward, optimizer, averages, in the last stage of the method (of `semigda` in each of its three). *Passes alone* are as many forward and backward
 passes of its networks on images of the same size, with a sum as loss, and the same optimizer step. The two take turns within one run, so a busy machine
 slows both alike; times are of the processor on a CPU. Data are loaded before the clock starts.
 """
@@ -25,7 +25,10 @@ from semiseg.data.augment import AugmentOptions, draw_intensity
 from semiseg.data.batches import Batch, Stream
 from semiseg.data.randomness import generator_for
 from semiseg.methods import METHODS, load_method
+from semiseg.losses.latent import encode_labels
 from semiseg.methods.base import AbstractMethod, Progress, Task
+from semiseg.methods.micd import MICD
+from semiseg.methods.semigda import SemiGDA
 from semiseg.training.cpu import prepare_cpu
 from semiseg.training.optimizer import make_optimizer
 from semiseg.training.options import TrainOptions
@@ -54,7 +57,12 @@ PASSES = {
     "bcp": Passes(0.5, 0.5, "student on two mixtures, teacher on the unlabeled"),
     "graphcl": Passes(0.5, 0.5, "student on two mixtures, teacher on the unlabeled"),
     "transmedseg": Passes(0.5, 0.5, "student on two mixtures, teacher on the unlabeled"),
+    "micd": Passes(3.0, 2.0, "two students on the labeled and on all masked, two teachers on all"),
+    "semigda:ae": Passes(1.5, 0.0, "encoder and decoder on all images and the masks"),
+    "semigda:align": Passes(1.0, 1.5, "mapping and residual encoder on all, frozen encoder on images and masks"),
+    "semigda:segment": Passes(1.0, 1.5, "as align, and the frozen decoder with adapters twice on all"),
 }
+"""A colon and a name of a stage where it is not the last one that is measured."""
 
 
 class Contest:
@@ -62,7 +70,8 @@ class Contest:
 
     def __init__(self, name: str, patch: tuple[int, int, int], width: int, device: torch.device) -> None:
         torch.manual_seed(0)
-        kind = load_method(name)
+        method_name, _, stage = name.partition(":")
+        kind = load_method(method_name)
         preset = kind.presets["plus"]
         network = {**preset.network, "width": width, "coarse_stem": True}
         self.device, self.passes = device, PASSES[name]
@@ -73,15 +82,43 @@ class Contest:
         self.batch = make_batch(patch, device)
         self.images = torch.cat([self.batch.labeled, self.batch.unlabeled])
         self.number = 1
-        self.method.start_stage(self.method.stages[-1].name)
+        self.stage = stage or self.method.stages[-1].name
+        self.method.start_stage(self.stage)
 
     def step(self) -> None:
-        progress = Progress(self.method.stages[-1].name, 0.5, 0.5, self.number)
+        progress = Progress(self.stage, 0.5, 0.5, self.number)
         self.number += 1
         self._learn(self.method(replace(self.batch, seed=self.number), progress)["total"])
         self.method.after_step(progress)
 
     def passes_alone(self) -> None:
+        if isinstance(self.method, SemiGDA):
+            self._learn(self._semigda_passes())
+        elif isinstance(self.method, MICD):
+            with torch.no_grad():
+                for teacher in (self.method.teachers.network.first, self.method.teachers.network.second):
+                    teacher(self.images)
+            students = (self.method.students.first, self.method.students.second)
+            self._learn(sum(student(images).logits.mean() for student in students for images in (self.batch.labeled, self.images)))
+        else:
+            self._plain_passes()
+
+    def _semigda_passes(self) -> Tensor:
+        network, masks = self.method.network, encode_labels(self.batch.labels, 2)
+        if self.stage == "ae":
+            encoding = network.encoder(torch.cat([self.images, masks]))
+            return network.decoder(encoding.mean + encoding.log_variance).mean()
+        with torch.no_grad():
+            encoding, _ = network.encoder(self.images), network.encoder(masks)
+        mapped = network.mapping(encoding.mean)
+        direct, skips = network.residual_encoder(self.images)
+        if self.stage == "align":
+            return mapped.mean() + direct.mean()
+        first, _ = network.decode(mapped, network.image_adapters, encoding.skips)
+        second, _ = network.decode(direct, network.mask_adapters, skips)
+        return first.mean() + second.mean()
+
+    def _plain_passes(self) -> None:
         students = students_of(self.method)
         teacher = getattr(self.method, "teacher", None) or getattr(getattr(self.method, "core", None), "teacher", None)
         watched = round(self.passes.watching * len(self.images))
@@ -181,7 +218,7 @@ def main() -> None:
                 for found, value in zip(times[name], pair):
                     found.append(value)
     print(f"torch {torch.__version__}, {device}, {options.threads} threads, V-Net of width {options.width} with coarse_stem, patch {patch}, 2 + 2 images")
-    print(f"not measured: {', '.join(set(METHODS) - set(names)) or 'none'}\n")
+    print(f"not measured: {', '.join(set(METHODS) - {name.partition(':')[0] for name in names}) or 'none'}\n")
     print("| method | passes | step, ms | passes alone, ms | step / passes | step / supervised |" + (" peak, MiB |" if options.memory else ""))
     print("|---|---|---|---|---|---|" + ("---|" if options.memory else ""))
     plain = typical(times["supervised"][0])

@@ -80,12 +80,8 @@ def make_plan(
         most, network, largest, step = _MOST_VOXELS_CPU, {"width": 8, "coarse_stem": True}, (48, 64, 64), downscale or 16
     grid, size = _coarsened(shape, spacing_mm, (0, 1, 2), most)
     patch = _patch(size, largest, step)
-    return Plan(
-        _unless_own(grid, spacing_mm),
-        network,
-        {"minutes": minutes, "patch_size": patch},
-        f"CPU: grid {_text(tuple(round(mm, 3) for mm in grid))} mm, patch {_text(patch)}, {minutes:g} minutes of training.",
-    )
+    reason = f"CPU: grid {_text(tuple(round(mm, 3) for mm in grid))} mm, patch {_text(patch)}, {minutes:g} minutes of training."
+    return Plan(_unless_own(grid, spacing_mm), network, {"minutes": minutes, "patch_size": patch}, reason)
 
 
 def _plan_slices(
