@@ -36,7 +36,7 @@ def same_course(first, second, tolerance=1e-6):
 
 
 def test_transmedseg_without_tsa_and_graph_is_bcp(batches):
-    same_course(history("transmedseg", batches, tsa_weight=0.0, **NO_GRAPH), history("bcp", batches))
+    same_course(history("transmedseg", batches, tsa_weight=0.0, mixing=0.5, **NO_GRAPH), history("bcp", batches, mixing=0.5))
 
 
 def test_transmedseg_without_tsa_is_graphcl(batches):
@@ -48,7 +48,7 @@ def test_transmedseg_without_tsa_is_graphcl(batches):
 
 
 def test_graphcl_without_alignment_and_clustering_is_bcp(batches):
-    same_course(history("graphcl", batches, **NO_GRAPH), history("bcp", batches))
+    same_course(history("graphcl", batches, mixing=0.5, **NO_GRAPH), history("bcp", batches, mixing=0.5))
 
 
 def test_mean_teacher_without_consistency_is_supervised(batches):

@@ -5,7 +5,7 @@ The arithmetic is in ``copy_paste_training``. The authors' code is MIT-licensed;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ class BCP(AbstractMethod):
         """All options of copy-paste and TSA; each is explained where it is defined."""
 
     presets = {
-        "plus": PLUS,
+        "plus": replace(PLUS, method={"mixing": 0.25}),  # without mixtures it would not be BCP
         "faithful": Preset({**FAITHFUL, **FAITHFUL_TSA}, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
     }
 

@@ -38,9 +38,10 @@ class CopyPasteOptions:
     Attributes:
         pretrain_share: Part of all iterations that pretrains. BCP: 2,000 of 17,000. Ours: with strong augmentation the labels alone go on teaching for
             thousands of steps, and pseudo-labels of an unsettled network cost Dice (docs/decisions.md, negative results).
-        pretrain_mixing: Probability that a pretraining batch is mixed. BCP: 1.
-        mixing: Probability that a self-training batch is mixed; otherwise labeled and unlabeled images stay whole. BCP: 1. Ours: with instance
-            normalization a network that only ever sees mixtures meets other statistics at inference, and whole images show where an organ lies.
+        pretrain_mixing: Probability that a pretraining batch is mixed. BCP: 1. Ours: mixtures cost Dice, see docs/decisions.md, negative results.
+        mixing: Probability that a self-training batch is mixed; otherwise labeled and unlabeled images stay whole. BCP: 1; BCP's preset "plus": 0.25.
+            Ours: with instance normalization a network that sees mixtures meets other statistics at inference, and whole images show where an
+            organ lies.
         box_fraction: Side of the core relative to the patch. BCP: 2/3.
         pseudo_weight: Weight of the regions under pseudo-labels. BCP: 0.5. Ours: 1.
         decay: Of the teacher's moving average. BCP: 0.99.
@@ -60,8 +61,8 @@ class CopyPasteOptions:
     """
 
     pretrain_share: float = 0.8
-    pretrain_mixing: float = 0.25
-    mixing: float = 0.25
+    pretrain_mixing: float = 0.0
+    mixing: float = 0.0
     box_fraction: float = 2 / 3
     pseudo_weight: float = 1.0
     decay: float = 0.99

@@ -22,7 +22,7 @@ PLUS = Preset(
         "optimizer": "adamw",
         "learning_rate": 2e-3,
         "weight_decay": 1e-2,
-        "schedule": "stage_cosine",
+        "schedule": "cosine",
         "gradient_clip": 5.0,
     },
     network={"norm": "instance", "dropout": 0.0},

@@ -19,7 +19,7 @@ ceiling for the result: below a Dice of 0.99 the run says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -119,7 +119,7 @@ class SemiGDA(AbstractMethod):
                 )
 
     presets = {
-        "plus": PLUS,
+        "plus": replace(PLUS, training={**PLUS.training, "schedule": "stage_cosine"}),  # its stages learn different things
         # The authors train M with AdamW 2e-3 and R with SGD; one optimizer serves both here, and the autoencoder.
         "faithful": Preset(
             {

@@ -18,8 +18,8 @@ class TrainOptions:
         learning_rate: At the start, after the warm-up. Papers with SGD: 0.01; ours with AdamW: 0.002.
         weight_decay: Papers: 1e-4 with SGD; ours: 1e-2 with AdamW.
         momentum: Of SGD. Papers: 0.9.
-        schedule: "stage_cosine" to 0 in every stage, later stages from half the rate (ours: pseudo-labels start from a settled network), "cosine" to 0
-            over all stages, "poly" with exponent 0.9, "bcp_step" (constant in the first stage, then ten times smaller
+        schedule: "cosine" to 0 over all stages (ours), "stage_cosine" to 0 in every stage, later stages from half the rate (for stages that learn
+            different things), "poly" with exponent 0.9, "bcp_step" (constant in the first stage, then ten times smaller
             after every sixth of the last one, which is 2,500 of BCP's 15,000 iterations on LA) or "constant".
         warmup_iterations: Steps over which the learning rate rises from 0. Ours.
         gradient_clip: Largest norm of the gradient; 0 does not clip. Ours: 5.
@@ -40,7 +40,7 @@ class TrainOptions:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     momentum: float = 0.9
-    schedule: str = "stage_cosine"
+    schedule: str = "cosine"
     warmup_iterations: int = 50
     gradient_clip: float = 5.0
     batch_labeled: int = 2
