@@ -9,7 +9,7 @@ from bed import boot, dialogs
 from segment_builders import install_stub, make_volume, panel, write_model  # noqa: F401 (panel is a fixture)
 from test_models import dialog, folder, said  # noqa: F401 (fixtures)
 
-from TransMedSegLib import CaseTable, CaseTime, Computer, GpuUsers, ModelDownload, ModelList, TimeFrames, VolumeExchange
+from TransMedSegLib import CaseTable, CaseTime, GpuUsers, ModelList, TimeFrames, VolumeExchange
 
 
 def buttons(panel):
@@ -134,7 +134,7 @@ def test_E401_E501_E105_a_download_that_fails_offers_another_way(dialog, tmp_pat
     answer = '{"kind": "disk", "total": 3221225472}' if ends == "no space" else ""
     stub.write_text(f"#!/bin/sh\necho '{answer}'\n")
     stub.chmod(0o755)
-    monkeypatch.setattr(ModelDownload, "freeDiskGb", lambda folder: 0.4)
+    monkeypatch.setattr("TransMedSegLib.ModelDownload.freeDiskGb", lambda folder: 0.4)
     qt.QSettings().setValue("TransMedSeg/Python", str(tmp_path / "absent" if ends == "no program" else stub))
     dialog.ui.urlLineEdit.text = "https://example.org/LA.zip"
     dialog.ui.downloadButton.click()
@@ -162,6 +162,8 @@ def test_E501_tells_which_program_it_is(panel, tmp_path):
 
 
 def test_E502_shows_its_log_and_a_report_names_the_computer_and_nobody(panel, tmp_path):
+    from TransMedSegLib import Computer
+
     Computer.setGpus([Computer.Gpu(0, "RTX 4090", 24.0, 22.1, "570.1", "8.9")])
     install_stub(tmp_path, act="crash")
     panel.add(make_volume("Miller, Ann"))
@@ -188,3 +190,34 @@ def test_E504_who_waits_is_not_asked_again_and_the_run_goes_on(panel, tmp_path, 
     assert said(panel) == "" and panel.segment.isRunning
     panel.ui.cancelButton.click()
     assert panel.wait(10)
+
+
+def test_E509_names_five_cases_shows_all_and_tries_them_again(panel, tmp_path):
+    install_stub(tmp_path, failures={f"c{number:03d}": {"code": "E311", "reason": f"'c{number:03d}' cannot be read."} for number in range(1, 8)})
+    for number in range(1, 9):
+        panel.add(make_volume(f"P{number}", seed=number))
+    panel.ui.segmentAllButton.click()
+    assert panel.wait()
+    named = ", ".join(f"P{number}: E311" for number in range(1, 6))
+    assert said(panel) == f"1 done, 7 failed ({named} and 2 more). [E509]"
+    panel.segment.notice.buttons["Show"].click()
+    assert len(said(panel).splitlines()) == 7
+    install_stub(tmp_path)
+    panel.segment.notice.buttons["Try these again"].click()
+    assert panel.wait() and {case.status for case in panel.desk.cases()} == {CaseTable.PREDICTED}
+
+
+def test_a_message_of_many_lines_is_never_cut():
+    from TransMedSegLib.Notice import Notice
+
+    notice = Notice()
+    notice.resize(300, 20)
+    notice.say("Each of these words needs its place. " * 20, "E502")
+    notice.show()
+    boot.process_events(0.05)
+    label = notice._label
+    assert label.minimumHeight >= label.heightForWidth(label.width) > 100
+    notice.say("Short.")
+    boot.process_events(0.05)
+    assert label.minimumHeight < 60
+    notice.hide()

@@ -107,7 +107,7 @@ def test_E902_source_files_that_are_gone(panel, tmp_path, monkeypatch):
     assert page(panel)["files"] == ("error", text, "E902")
     assert panel.module.export.fixButtons["files"].text == "Import folder again…"
     imported = []
-    monkeypatch.setattr(DicomExport, "importFolder", lambda folder: (imported.append(folder), play_series(tmp_path)))
+    monkeypatch.setattr("TransMedSegLib.DicomExport.importFolder", lambda folder: (imported.append(folder), play_series(tmp_path)))
     dialogs.answers["getExistingDirectory"] = [str(tmp_path)]
     assert fix(panel, "files") == ("ok", "All 12 source files are in the DICOM database", "")
     assert imported == [str(tmp_path)]

@@ -254,7 +254,7 @@ def test_failed_installation_for_want_of_a_place(pip, monkeypatch, code, log, te
     import importlib
     from pathlib import Path
 
-    monkeypatch.setattr(Computer, "freeDiskGb", lambda folder: 0.2)
+    monkeypatch.setattr("TransMedSegLib.Computer.freeDiskGb", lambda folder: 0.2)
     pip.plan(log=log, code=1)
     pip.install().start(["h5py>=3.10"])
     outcome = pip.outcome()

@@ -11,7 +11,7 @@ from bed import boot, dialogs
 from train_bed import CASES, REPOSITORY, engine_python, module, panel, ready, started, stub, until  # noqa: F401 (puts the library on the path)
 
 from semiseg import protocol
-from TransMedSegLib import Computer, EngineProcess, TrainFollow
+from TransMedSegLib import Computer, EngineProcess
 
 OTHER_GRID = "The mask of 'P3' has another grid (8×8×5 at 1×1×2 mm; image 8×8×10 at 1×1×1 mm). Excluded. Export the mask again with the image as reference."
 
@@ -50,12 +50,15 @@ def test_E803_a_mask_is_resampled_when_asked(ready, stub, tmp_path):
     assert ready.notice.message == f"{OTHER_GRID} [E803]"
     assert buttons(ready) == ["Resample mask", "Choose another mask…"]
     assert asked(tmp_path)["resample_masks"] == []
+    table = ready.ui.labeledTable
+    assert (table.columnSpan(0, 2), table.item(0, 2).text()) == (2, f"{OTHER_GRID} [E803]"), "a reason takes the place of a size that is not known"
     note = "Its mask was resampled to the image's grid (nearest neighbor)."
     stub.behave("finish", cases=rows(tmp_path, f"P3,labeled,,{note},P3,8×8×10,1×1×1,50.0,{tmp_path}/labeled/P3.nrrd,x"))
     ready.notice.buttons["Resample mask"].click()
     assert until(lambda: not ready.check.process.isRunning)
     assert asked(tmp_path)["resample_masks"] == [f"{tmp_path}/labeled/P3.nrrd"]
     assert ready.notice.message == "" and ready.cases.used("labeled") == 3
+    assert {ready.ui.labeledTable.columnSpan(row, 2) for row in range(3)} == {1}, "where the size is known, it has its place"
     assert note in [ready.ui.labeledTable.item(row, 3).text() for row in range(3)]
 
 
@@ -71,7 +74,7 @@ def test_E803_another_mask_is_chosen(ready, stub, tmp_path):
 
 def test_E803_several_masks_are_resampled_at_once(ready, stub, tmp_path):
     checked(ready, stub, *rows(tmp_path, misplaced(tmp_path), misplaced(tmp_path, "P4")))
-    assert ready.notice.message == f"{OTHER_GRID} (1 more masks lie on another grid too.) [E803]"
+    assert ready.notice.message == f"{OTHER_GRID} (Masks on another grid in all: 2.) [E803]"
     assert buttons(ready) == ["Resample 2 masks", "Choose another mask for P3…"]
     ready.notice.buttons["Resample 2 masks"].click()
     assert until(lambda: not ready.check.process.isRunning)
@@ -123,6 +126,7 @@ def test_E207_a_run_whose_driver_stopped_is_resumed(ready, stub):
     text = "The graphics driver stopped. Your run is safe at iteration 3000. Restart the computer, then resume."
     assert ready.notice.message == f"{text} [E207]"
     assert buttons(ready) == ["Resume from iteration 3000", "Show log", "Copy for bug report"]
+    assert ready.ui.stateLabel.text == "", "nothing is said of a run as if it lived"
     stub.behave("forever")
     ready.notice.buttons["Resume from iteration 3000"].click()
     assert until(lambda: ready.view.progress.done >= 3010)
@@ -174,7 +178,7 @@ def test_E809_a_run_that_cannot_be_resumed_is_opened_read_only(ready, stub, monk
     ready.ui.startButton.click()
     assert until(lambda: ready.follow.process.ending is not None)
     run = ready.follow.process.runDir
-    monkeypatch.setattr(TrainFollow.Computer, "isWritable", lambda folder: False)
+    monkeypatch.setattr("TransMedSegLib.Computer.isWritable", lambda folder: False)
     ready.follow.resume(run)
     assert ready.notice.message == f"The run folder {run} is not writable. It can be viewed. [E809]"
     assert buttons(ready) == ["Open read-only"]

@@ -5,7 +5,7 @@ import pytest
 import slicer
 from train_bed import module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
 
-from TransMedSegLib.RunCurves import RunCurves, chartOf, curveTitle
+from TransMedSegLib.RunCurves import RunCurves, chartOf, curveTitle, findNode
 from TransMedSegLib.RunProgress import RunProgress
 
 
@@ -67,12 +67,22 @@ def test_run_that_labels_cases_keeps_its_iterations_in_the_list(ready, stub):
 def test_curves_are_named_for_readers():
     assert curveTitle("validation_dice") == "deployed", "without a student nobody is a teacher"
     assert curveTitle("loss_clustering") == "clustering"
-    assert curveTitle("baseline_loss_supervised") == "labels, labels alone" and chartOf("baseline_loss_supervised") == "loss"
+    assert curveTitle("baseline_loss_supervised") == "labels, labels alone (dashed)" and chartOf("baseline_loss_supervised") == "loss"
     curves = RunCurves("r")
     curves.add([{"name": name, "value": 0.5, "step": 10} for name in ("validation_dice", "validation_dice_student", "baseline_validation_dice")])
     chart = curves.chartNode("dice")
     names = [chart.GetNthPlotSeriesNode(index).GetName() for index in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert names == ["deployed (teacher)", "student", "deployed, labels alone"]
+    assert names == ["deployed (teacher)", "student", "deployed, labels alone (dashed)"]
+
+
+def test_a_curve_of_the_labels_alone_is_dashed_and_has_the_color_of_its_counterpart():
+    names = ("loss", "loss_supervised", "baseline_loss", "baseline_loss_supervised")
+    curves = RunCurves("run")
+    curves.add([{"name": name, "value": 1.0, "step": 10} for name in names])
+    series = [findNode("vtkMRMLPlotSeriesNode", "run", f"loss.{name}") for name in names]
+    assert [one.GetLineStyle() == one.LineStyleDash for one in series] == [False, False, True, True]
+    assert [one.GetColor() for one in series[:2]] == [one.GetColor() for one in series[2:]]
+    assert series[0].GetColor() != series[1].GetColor()
 
 
 def test_few_numbers_are_marked_and_many_are_a_line():

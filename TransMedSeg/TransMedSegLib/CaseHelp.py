@@ -28,7 +28,7 @@ class CaseHelp:
         if misplaced:
             text = misplaced[0].reason
             if len(misplaced) > 1:
-                text = _("{text} ({count} more masks lie on another grid too.)").format(text=text, count=len(misplaced) - 1)
+                text = _("{text} (Masks on another grid in all: {count}.)").format(text=text, count=len(misplaced))
             self._panel.notice.say(text, "E803", self.actions())
         elif different:
             total = sum(row.role == "unlabeled" for row in self._panel.cases.rows)

@@ -14,6 +14,10 @@ from .Notice import Notice
 from .SampleCase import SampleCase
 
 
+_WIDTHS = {1: 84, 2: 78, 3: 48}
+"""Of the columns in pixels; the name gets the rest."""
+
+
 class CasesPanel:
     """Fills the section Cases.
 
@@ -43,6 +47,10 @@ class CasesPanel:
         table.setColumnCount(4)
         table.setHorizontalHeaderLabels([_("name"), _("status"), _("volume mL"), _("Dice")])
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        for column, width in _WIDTHS.items():
+            table.setColumnWidth(column, width)
+        table.setWordWrap(False)
+        table.setTextElideMode(qt.Qt.ElideMiddle)  # names of one study often differ only at their ends
         table.verticalHeader().hide()
         table.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
         table.connect("itemSelectionChanged()", self._showButtons)
@@ -72,7 +80,9 @@ class CasesPanel:
                 font = item.font()
                 font.setBold(case == current)
                 item.setFont(font)
-                if case.isLabeled and column == 1:
+                if column == 0:
+                    item.setToolTip(text)
+                elif case.isLabeled and column == 1:
                     item.setToolTip(self._tips["labeled"])
                 table.setItem(row, column, item)
         for row, case in enumerate(found):

@@ -18,6 +18,7 @@ class DoubtPanel:
         self._shown = None
         self._tip = _("Shows where the model was unsure, from dark (a little) to bright (very)")
         self._noMap = _("There is no map of doubt: segment this case first")
+        self.ui.doubtList.hide()
         self.ui.doubtCheckBox.connect("toggled(bool)", lambda on: self._showMap())
         self.ui.doubtList.connect("currentRowChanged(int)", self._onRow)
         self.ui.doubtList.connect("itemClicked(QListWidgetItem*)", lambda item: self._onRow(self.ui.doubtList.currentRow))

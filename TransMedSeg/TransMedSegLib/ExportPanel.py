@@ -10,6 +10,7 @@ from . import DicomChecks, DicomExport, DicomPackages, SaveAs
 from .BugReport import bugReport
 from .Messages import withCode
 from .Notice import Notice
+from .WrappedLabel import WrappedLabel
 
 _MARKS = {DicomChecks.OK: "✓", DicomChecks.WARNING: "⚠", DicomChecks.ERROR: "✗"}
 _REVIEWER_KEY = "TransMedSeg/Reviewer"
@@ -96,9 +97,7 @@ class ExportPanel:
         self._clearLines()
         for row, line in enumerate(lines):
             self._lines.addWidget(qt.QLabel(_MARKS[line.state]), row, 0)
-            label = qt.QLabel(withCode(line.code, line.text))
-            label.wordWrap = True
-            self._lines.addWidget(label, row, 1)
+            self._lines.addWidget(WrappedLabel(withCode(line.code, line.text)), row, 1)
             titles = {line.name: line.fix, f"{line.name} other": line.other}
             for column, (name, title) in enumerate(titles.items(), start=2):
                 if title:

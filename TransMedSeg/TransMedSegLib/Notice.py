@@ -7,6 +7,7 @@ from collections.abc import Callable
 import qt
 
 from .Messages import withCode
+from .WrappedLabel import WrappedLabel
 
 Action = tuple[str, Callable[[], None]]
 """Text of a button, and what it does."""
@@ -19,9 +20,7 @@ class Notice(qt.QFrame):
         qt.QFrame.__init__(self, parent) if parent is not None else qt.QFrame.__init__(self)
         self.setFrameShape(qt.QFrame.StyledPanel)
         layout = qt.QVBoxLayout(self)
-        self._label = qt.QLabel()
-        self._label.wordWrap = True
-        self._label.setTextFormat(qt.Qt.PlainText)  # names of files and cards are not markup
+        self._label = WrappedLabel()
         self._label.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)
         layout.addWidget(self._label)
         self._row = qt.QHBoxLayout()
@@ -42,7 +41,7 @@ class Notice(qt.QFrame):
     def say(self, text: str, code: str = "", actions: tuple[Action, ...] = ()) -> None:
         """Shows a text and its buttons instead of what was shown before."""
         self.clear()
-        self._label.text = withCode(code, text)
+        self._label.say(withCode(code, text))
         for title, call in actions:
             button = qt.QPushButton(title)
             button.connect("clicked()", lambda call=call: self._do(call))

@@ -92,7 +92,7 @@ def curveTitle(scalar: str, hasStudent: bool = False) -> str:
         title = _("deployed (teacher)")
     else:
         title = _titles().get(name) or name.replace("validation_", "").replace("loss_", "").replace("_", " ")
-    return title if name == scalar else _("{curve}, labels alone").format(curve=title)
+    return title if name == scalar else _("{curve}, labels alone (dashed)").format(curve=title)
 
 
 class RunCurves:
@@ -180,8 +180,15 @@ class RunCurves:
         if name.endswith(STUDENT_DICE):
             self._nameTeacher(name.removesuffix("_student"))
         if not chartNode.HasPlotSeriesNodeID(series.GetID()):
-            series.SetColor(*_COLORS[chartNode.GetNumberOfPlotSeriesNodes() % len(_COLORS)])
+            series.SetColor(*self._colorOf(chartNode, key, name))
+            if name.startswith(BASELINE):
+                series.SetLineStyle(series.LineStyleDash)
             chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
+
+    def _colorOf(self, chartNode, key: str, name: str) -> tuple[float, float, float]:
+        """The next color; a curve of the labels alone has that of its counterpart, and is dashed."""
+        counterpart = findNode("vtkMRMLPlotSeriesNode", self.run, f"{key}.{name.removeprefix(BASELINE)}") if name.startswith(BASELINE) else None
+        return counterpart.GetColor() if counterpart is not None else _COLORS[chartNode.GetNumberOfPlotSeriesNodes() % len(_COLORS)]
 
     def _nameTeacher(self, name: str) -> None:
         """The Dice of the deployed network is that of a teacher, as a student has one too."""

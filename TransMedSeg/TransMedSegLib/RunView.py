@@ -42,6 +42,7 @@ class RunView:
         self._laterTimer.interval = 0
         self._laterTimer.connect("timeout()", lambda: self.hear([], isLive=True))
         self._chartKeys = [chart.key for chart in charts()]
+        ui.plotWidget.hide()  # an empty plot is a white hole in a dark panel
         ui.chartComboBox.clear()
         ui.chartComboBox.addItems([chart.title for chart in charts()])
         ui.chartComboBox.connect("currentIndexChanged(int)", self._onChart)
@@ -147,6 +148,7 @@ class RunView:
         chartNode = self.curves.chartNode(self._shownKey()) if self.curves is not None else None
         viewNode = self._viewNode()
         viewNode.SetPlotChartNodeID(chartNode.GetID() if chartNode is not None else None)
+        self.ui.plotWidget.setVisible(chartNode is not None)
         if self.ui.plotWidget.mrmlPlotViewNode() is not viewNode:
             self.ui.plotWidget.setMRMLPlotViewNode(viewNode)
 

@@ -22,6 +22,10 @@ from .StartDetails import detailsAction
 from .VolumeExchange import maskOf, readSegmentation, voxelVolumeMl
 
 
+_MOST_NAMED = 5
+"""Failed cases that a message names; the button Show names all."""
+
+
 class SegmentPanel:
     """Fills the section Segment.
 
@@ -261,11 +265,14 @@ class SegmentPanel:
                 text = _("{text}, {count} left out ({names})").format(text=text, count=len(self._leftOut), names=", ".join(self._leftOut))
             self.ui.progressLabel.text = text
             return
-        which = ", ".join(f"{one.name}: {one.code}" for one in failed)
+        which = ", ".join(f"{one.name}: {one.code}" for one in failed[:_MOST_NAMED])
+        if len(failed) > _MOST_NAMED:
+            which = _("{names} and {count} more").format(names=which, count=len(failed) - _MOST_NAMED)
         text = message("E509", done=len(outcomes) - len(failed), failed=len(failed), which=which)
         again = [one.case for one in failed if one.case is not None]
-        show = lambda: self.notice.say("\n".join(f"{one.name}: {one.text} [{one.code}]" for one in failed))
-        self.notice.say(text, "E509", ((_("Show"), show), (_("Try these again"), lambda: self.questions.askAll(again, self.start))))
+        tryAgain = (_("Try these again"), lambda: self.questions.askAll(again, self.start))
+        everything = "\n".join(f"{one.name}: {one.text} [{one.code}]" for one in failed)
+        self.notice.say(text, "E509", ((_("Show"), lambda: self.notice.say(everything, "", (tryAgain,))), tryAgain))
 
     def _segmentByHand(self):
         case = self.desk.current

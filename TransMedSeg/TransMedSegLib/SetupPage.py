@@ -17,6 +17,7 @@ from .Notice import Notice
 from .PipInstall import Outcome, PipInstall
 from .ProcessTree import endTree
 from .SetupHelp import SetupHelp
+from .WrappedLabel import WrappedLabel
 
 _CONTINUE_KEY = "TransMedSeg/ContinueInstallation"
 """Set while Slicer restarts in the middle of an installation: the folder of wheels, or "network"."""
@@ -151,13 +152,14 @@ class SetupPage(qt.QWidget):
             widget.hide()
             widget.deleteLater()
         self._cells = []
-        for row, check in enumerate(self._checks):
-            widgets = (qt.QLabel(check.level.value), qt.QLabel(check.title), qt.QLabel(withCode(check.code, check.text)))
-            widgets[2].wordWrap = True
-            widgets += self._fixButton(check)
+        for number, check in enumerate(self._checks):
+            widgets = (qt.QLabel(check.level.value), qt.QLabel(check.title), WrappedLabel(withCode(check.code, check.text)))
             for column, widget in enumerate(widgets):
-                self._grid.addWidget(widget, row, column)
-            self._cells.append(widgets)
+                self._grid.addWidget(widget, 2 * number, column)
+            button = self._fixButton(check)
+            if button:
+                self._grid.addWidget(button[0], 2 * number + 1, 2)  # below the text, which needs the width
+            self._cells.append(widgets + button)
         self._updateButtons()
         self._onChanged()
 

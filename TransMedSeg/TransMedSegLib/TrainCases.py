@@ -87,8 +87,9 @@ class TrainCases:
         header.setStretchLastSection(True)
         table.setWordWrap(False)
         table.setColumnWidth(0, 26)
-        table.setColumnWidth(1, 120)
-        table.setColumnWidth(2, 184)
+        table.setColumnWidth(1, 104)
+        table.setColumnWidth(2, 150)
+        table.setTextElideMode(qt.Qt.ElideMiddle)  # names of one study often differ only at their ends
         widgets = (table, self.ui.labeledHintLabel) if role == "labeled" else (table,)
         self._drops += [FileDrop(widget, lambda paths, role=role: self.add(role, paths)) for widget in widgets]
         getattr(self.ui, f"{role}AddFilesButton").connect("clicked()", lambda role=role: self._chooseFiles(role))
@@ -215,12 +216,17 @@ class TrainCases:
 
     def _fill(self, table, lines: list[tuple]) -> None:
         table.setRowCount(len(lines))
+        table.clearSpans()
         for row, (*texts, origin) in enumerate(lines):
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(text if column else origin)
                 table.setItem(row, column, item)
             table.item(row, 0).setData(qt.Qt.UserRole, origin)
+            if texts[3] and not texts[2]:  # a reason may take the place of the size that is not known
+                table.item(row, 2).setText(texts[3])
+                table.item(row, 2).setToolTip(texts[3])
+                table.setSpan(row, 2, 1, 2)
 
     def _showCounts(self, role: str, rows: list[CaseRow]) -> None:
         if role == "heldOut":

@@ -109,6 +109,7 @@ class TrainFollow:
     def _onEnded(self, ending: Ending) -> None:
         runDir = self.process.runDir
         self._panel.view.finish()
+        self._panel.view.say("")  # what was said of a living run is over
         if ending.state == State.Finished:
             self._panel.notice.clear()
             self._panel.view.say(_("Finished."))

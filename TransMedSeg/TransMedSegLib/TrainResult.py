@@ -54,8 +54,12 @@ class TrainResult:
     def clear(self) -> None:
         self.runDir = None
         self.ui.resultLabel.text = _("No result yet.")
-        self.ui.resultTable.setMRMLTableNode(None)
+        self._showTable(None)
         self._updateButtons()
+
+    def _showTable(self, node) -> None:
+        self.ui.resultTable.setMRMLTableNode(node)
+        self.ui.resultTable.setVisible(node is not None)
 
     def show(self, runDir: Path, result: dict) -> None:
         """Shows what a run left.
@@ -65,7 +69,7 @@ class TrainResult:
             result: What the engine handed over; empty for a run that was stopped.
         """
         self.runDir, self._result = Path(runDir), result
-        self.ui.resultTable.setMRMLTableNode(self._tableNode())
+        self._showTable(self._tableNode())
         self.refresh()
         self._updateButtons()
 

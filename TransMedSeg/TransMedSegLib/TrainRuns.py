@@ -40,9 +40,10 @@ class TrainRuns:
         table.setColumnCount(5)
         table.setHorizontalHeaderLabels([_("Run"), _("Started"), _("State"), _("Iteration"), _("Best Dice")])
         table.verticalHeader().hide()
-        table.horizontalHeader().setStretchLastSection(True)
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.setTextElideMode(qt.Qt.ElideMiddle)  # names of runs differ at their ends
         table.setWordWrap(False)
-        for column, width in enumerate((136, 128, 76, 80)):
+        for column, width in enumerate((118, 74, 66, 62), start=1):
             table.setColumnWidth(column, width)
         table.connect("itemSelectionChanged()", self._updateButtons)
         table.connect("cellDoubleClicked(int,int)", lambda row, column: self._onOpen())
