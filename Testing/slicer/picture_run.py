@@ -37,7 +37,7 @@ def make(folder, python):
         counts = [f"--{part}={number}" for part, number in COHORT.items()]
         subprocess.run([*_engine(python), "phantom", str(folder / "phantoms"), f"--seed={SEED}", *counts], env=_environment(), check=True)
     run_dir = folder / "runs" / RUN
-    if (run_dir / "result.json").exists():
+    if _is_done(run_dir):
         return
     if not (run_dir / "job.json").exists():
         _write_job(folder, run_dir)
@@ -73,6 +73,12 @@ def _write_job(folder, run_dir):
         "network_options": NETWORK,
     }
     write_job(run_dir, Job("train", options))
+
+
+def _is_done(run_dir):
+    """Whether the training on the labels alone, which comes last, is done too."""
+    path = run_dir / "result.json"
+    return path.exists() and "baseline" in json.loads(path.read_text(encoding="utf-8"))
 
 
 def _step(run_dir):

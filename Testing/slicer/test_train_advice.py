@@ -28,6 +28,15 @@ def test_advice_follows_the_validation_dice():
     assert said([0.5, 0.8, 0.79, 0.78]) == "Improving.", "two worse validations are no trend yet"
 
 
+def test_before_the_last_stage_nobody_is_told_to_stop(ready):
+    """A training that first learns from the labels alone has its unlabeled volumes still to come."""
+    scores = [{"kind": "scalar", "name": "validation_dice", "value": dice, "step": 100 * number} for number, dice in enumerate([0.5, 0.8, 0.76, 0.75, 0.74], 1)]
+    ready.view.hear([{"kind": "stage", "name": "pretrain", "iteration": 0, "total": 1000}, *scores])
+    assert ready.ui.stateLabel.text == "No gain for 300 iterations; the next stage is still to come."
+    ready.view.hear([{"kind": "stage", "name": "self_train", "iteration": 500, "total": 1000}, {**scores[-1], "step": 600}])
+    assert ready.ui.stateLabel.text.endswith("Stopping would be fine. [E811]")
+
+
 def test_falling_validation_names_the_model_that_is_kept(ready):
     """E811 in the panel, from events of the engine."""
     events = [{"kind": "scalar", "name": "validation_dice", "value": dice, "step": 100 * number} for number, dice in enumerate([0.5, 0.8, 0.76, 0.75, 0.74], 1)]

@@ -16,6 +16,9 @@ _RISE = 1.3
 """Loss on unlabeled volumes, recent to earlier, from which they may look different."""
 _WINDOW = 20
 
+_EARLY_STAGES = ("pretrain", "ae", "align")
+"""Another stage follows, which may gain what these do not."""
+
 _UNLABELED_WORDS = ("unlabeled", "consistency", "pseudo", "cross", "loss_out")
 """In the names of losses on unlabeled volumes. `loss_out` is that of the methods that mix volumes: mostly on pseudo-labels."""
 
@@ -26,6 +29,11 @@ class RunAdvice:
     def __init__(self) -> None:
         self._dice: list[tuple[int, float]] = []
         self._unlabeled: dict[str, list[float]] = {}
+        self._isEarly = False
+
+    def enter(self, stage: str) -> None:
+        """Takes the name of the stage that begins."""
+        self._isEarly = stage in _EARLY_STAGES
 
     def add(self, name: str, value: float, step: int) -> None:
         """Takes one number of the engine."""
@@ -48,10 +56,12 @@ class RunAdvice:
         bestStep, bestDice = self.best
         lastStep, lastDice = self._dice[-1]
         since = sum(step > bestStep for step, _dice in self._dice)
-        if since >= _PATIENCE and bestDice - lastDice > _FALL:
+        if since >= _PATIENCE and bestDice - lastDice > _FALL and not self._isEarly:
             return withCode("E811", message("E811", iteration=bestStep, dice=f"{bestDice:.3f}"))
         gainStep = self._lastGain()
         if sum(step > gainStep for step, _dice in self._dice) >= _PATIENCE:
+            if self._isEarly:
+                return _("No gain for {count} iterations; the next stage is still to come.").format(count=lastStep - gainStep)
             return _("No gain for {count} iterations: stopping would be fine.").format(count=lastStep - gainStep)
         return _("Improving.")
 

@@ -103,6 +103,8 @@ class RunView:
                     self._memoryGb = float(value)
         elif kind in ("progress", "stage"):
             self.progress.hear(event)
+            if kind == "stage":
+                self.advice.enter(str(event.get("name")))
         elif kind == "preview":
             self._showPreview(event)
         elif kind == "warning":

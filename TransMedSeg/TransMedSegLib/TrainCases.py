@@ -87,8 +87,8 @@ class TrainCases:
         header.setStretchLastSection(True)
         table.setWordWrap(False)
         table.setColumnWidth(0, 26)
-        table.setColumnWidth(1, 104)
-        table.setColumnWidth(2, 150)
+        table.setColumnWidth(1, 96)
+        table.setColumnWidth(2, 180)
         table.setTextElideMode(qt.Qt.ElideMiddle)  # names of one study often differ only at their ends
         widgets = (table, self.ui.labeledHintLabel) if role == "labeled" else (table,)
         self._drops += [FileDrop(widget, lambda paths, role=role: self.add(role, paths)) for widget in widgets]

@@ -43,7 +43,7 @@ class TrainRuns:
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.setTextElideMode(qt.Qt.ElideMiddle)  # names of runs differ at their ends
         table.setWordWrap(False)
-        for column, width in enumerate((118, 74, 66, 62), start=1):
+        for column, width in enumerate((118, 80, 66, 62), start=1):
             table.setColumnWidth(column, width)
         table.connect("itemSelectionChanged()", self._updateButtons)
         table.connect("cellDoubleClicked(int,int)", lambda row, column: self._onOpen())
