@@ -1,4 +1,4 @@
-"""Left atrium at half resolution on CPUs: methods, labels and seeds, scored at full resolution on the held-out cases, last checkpoint.
+"""Left atrium at half or a quarter of the resolution on CPUs: methods, labels and seeds, scored at full resolution on the held-out cases, last checkpoint.
 
     python Testing/benchmarks/bench_left_atrium.py DATA OUT --methods supervised transmedseg --labels 4 8 --seeds 0 1 2 --minutes 15
 
@@ -26,7 +26,11 @@ sys.path.insert(0, ENGINE)
 from semiseg.protocol import Job, write_job
 from semiseg.train import TrainJob
 
-HALF_RESOLUTION_MM = [1.25, 1.25, 1.25]
+GRIDS = {
+    "half": ([1.25] * 3, [48, 64, 64], {"width": 8, "coarse_stem": True}),
+    "quarter": ([2.5] * 3, [24, 32, 32], {"width": 8, "depth": 4, "coarse_stem": False}),
+}
+"""Spacing in mm when the stored 0.625 are assumed, patch, network."""
 
 
 def main() -> None:
@@ -38,6 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--iterations", nargs="*", default=[], metavar="METHOD=N", help="steps instead of minutes")
+    parser.add_argument("--grid", choices=GRIDS, default="half", help="resolution that is trained at; scores are on the full grid")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of a run; 0 takes all")
     args = parser.parse_args()
@@ -62,8 +67,9 @@ def main() -> None:
 
 
 def job_for(args: argparse.Namespace, method: str, labels: int, seed: int, steps: dict[str, int]) -> TrainJob:
-    """The grid, patch and network of the quick plan for a CPU; everything else is the method's own preset."""
-    training = {"patch_size": [48, 64, 64]}
+    """Grid, patch and network; everything else is the method's own preset."""
+    spacing_mm, patch_size, network_options = GRIDS[args.grid]
+    training = {"patch_size": patch_size, "batch_labeled": 2, "batch_unlabeled": 2}
     training.update({"iterations": steps[method]} if method in steps else {"minutes": args.minutes})
     return TrainJob(
         labeled=[str(args.data.resolve())],
@@ -72,8 +78,8 @@ def job_for(args: argparse.Namespace, method: str, labels: int, seed: int, steps
         device="cpu",
         seed=seed,
         threads=args.threads,
-        preprocessing={"spacing_mm": HALF_RESOLUTION_MM},
-        network_options={"width": 8, "coarse_stem": True},
+        preprocessing={"spacing_mm": spacing_mm},
+        network_options=network_options,
         training=training,
     )
 
