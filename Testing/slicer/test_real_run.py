@@ -4,10 +4,12 @@ Needs a Python with the engine's packages (SEMISEG_ENGINE_PYTHON, or .venv made 
 packed benchmark lies beside the repository (../shared/data), else ellipsoids; about a minute.
 """
 
+import contextlib
 import csv
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ from train_bed import REPOSITORY, engine_python
 HERE = Path(__file__).parent
 
 WINDOW = """
-import json, os, sys, time
+import json, os, signal, sys, time
 places = json.loads(sys.argv[1])
 sys.path[:0] = [places["here"], places["library"]]
 from pathlib import Path
@@ -61,7 +63,7 @@ for index, path in enumerate(sorted(Path(places["cases"]).glob("*.npz"))):
 panel.ui.quickRadioButton.click()
 import TransMedSegLib.TrainFollow as TrainFollow
 short = TrainFollow.trainOptions
-TrainFollow.trainOptions = lambda *given: {**short(*given), "device": "cpu", "threads": 1, "training": {"iterations": 60, "patch_size": [16, 32, 32], "log_every": 5},
+TrainFollow.trainOptions = lambda *given: {**short(*given), "device": "cpu", "threads": 1, "training": {"iterations": 200, "patch_size": [16, 32, 32], "log_every": 5},
     "preprocessing": {"spacing_mm": [2.5, 2.5, 2.5]}, "network_options": {"width": 4, "depth": 3, "coarse_stem": False}}
 assert panel.ui.startButton.enabled, panel.ui.startButton.toolTip
 panel.ui.startButton.click()
@@ -72,6 +74,7 @@ os.kill(os.getpid(), 9)
 
 SECOND = """
 assert panel.follow.process is not None, "the run is found again"
+os.kill(panel.follow.process.pid, signal.SIGCONT)
 assert until(lambda: panel.follow.process.ending is not None, 240)
 assert panel.follow.process.ending.state.name == "Finished", panel.follow.process.ending
 table = panel.ui.resultTable.mrmlTableNode()
@@ -145,9 +148,14 @@ def window(code, tmp_path):
 def test_training_survives_the_window_and_its_result_is_right(cases, tmp_path):
     first = window(FIRST, tmp_path)
     assert Path(f"/proc/{first['pid']}").exists(), "the training goes on without its window"
-    second = window(SECOND, tmp_path)
+    os.kill(first["pid"], signal.SIGSTOP)  # on a fast computer it would be over before the second window opens
+    try:
+        second = window(SECOND, tmp_path)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(first["pid"], signal.SIGCONT)
     assert (second["run"], second["pid"]) == (first["run"], first["pid"])
-    assert second["steps"] == list(range(5, 61, 5)), "the curve has no gap"
+    assert second["steps"] == list(range(5, 201, 5)), "the curve has no gap"
     assert second["rows"] == 3
     run = Path(first["run"])
     command = [engine_python(), "-m", "semiseg", "evaluate", str(run / "segmentations"), str(tmp_path / "held"), "--out", str(tmp_path / "score"), "--label", "1=left atrium"]
