@@ -3,7 +3,7 @@
     python Testing/benchmarks/bench_stride.py MODEL.pt CASE.h5 [CASE.h5 ...] [--threads 2]
 
 Every stride is a share of the window's side, the same on each axis. "loss" is the mean Dice of the densest stride with
-constant blend (what the papers do) minus that of the row; our default is a half with Gaussian blend. Each file holds
+constant blend (what the papers do) minus that of the row; our default is in ``semiseg.inference.sliding_window.dense_stride``. Each file holds
 image and label (left-atrium layout).
 """
 
