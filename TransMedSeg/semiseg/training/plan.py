@@ -63,8 +63,9 @@ def make_plan(
     """
     if goal not in GOALS:
         raise ValueError(f"goal must be one of {GOALS}; got {goal!r}")
+    minutes = minutes or _MINUTES_CPU[goal]
     if spatial_dims == 2:
-        return _plan_slices(goal, device, shape, spacing_mm, downscale or 16)
+        return _plan_slices(goal, device, shape, spacing_mm, downscale or 16, minutes)
     if device.type == "cuda":
         patch = _patch(shape, (80, 112, 112), downscale or 16)
         return Plan(
@@ -73,7 +74,6 @@ def make_plan(
             {"iterations": _ITERATIONS_GPU[goal], "patch_size": patch, "batch_labeled": 4, "batch_unlabeled": 4},
             f"GPU: own grid, patch {_text(patch)}, {_ITERATIONS_GPU[goal]} iterations.",
         )
-    minutes = minutes or _MINUTES_CPU[goal]
     if minutes < _SHORT_MINUTES_CPU:
         most, network, largest, step = _SHORT_VOXELS_CPU, {"width": 8, "depth": 4}, (24, 32, 32), downscale or 8
     else:
@@ -85,14 +85,14 @@ def make_plan(
 
 
 def _plan_slices(
-    goal: str, device: torch.device, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], downscale: int
+    goal: str, device: torch.device, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], downscale: int, minutes: float
 ) -> Plan:
     if device.type == "cuda":
         patch = (1, *_patch(shape, (16, 256, 256), downscale)[1:])
         training = {"iterations": 2 * _ITERATIONS_GPU[goal], "patch_size": patch, "batch_labeled": 12, "batch_unlabeled": 12}
         return Plan(None, {"width": 16}, training, f"GPU: slices on their own grid, patch {_text(patch[1:])}, 12 + 12 samples a step.")
     grid, size = _coarsened(shape, spacing_mm, (1, 2), _MOST_PIXELS_CPU)
-    patch, minutes = (1, *_patch(size, (16, 256, 256), downscale)[1:]), _MINUTES_CPU[goal]
+    patch = (1, *_patch(size, (16, 256, 256), downscale)[1:])
     training = {"minutes": minutes, "patch_size": patch, "batch_labeled": 4, "batch_unlabeled": 4}
     pixel = _text(tuple(round(mm, 3) for mm in grid[1:]))
     reason = f"CPU: slices with pixels of {pixel} mm, patch {_text(patch[1:])}, 4 + 4 samples a step, {minutes:g} minutes of training."
