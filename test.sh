@@ -17,7 +17,7 @@ test_engine() {
 }
 
 test_slicer() {
-    QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow "$SLICER_PYTHON" -m pytest Testing/slicer "$@"
+    QT_QPA_PLATFORM=offscreen VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow "$SLICER_PYTHON" -m pytest Testing/slicer -n 2 --dist loadfile "$@"
 }
 
 # Trainings that the Slicer tests start run in the engine's environment, so it is made for both parts.
@@ -42,7 +42,7 @@ elif [ "$which" = slicer ]; then
 elif [ $has_slicer = 0 ]; then
     test_engine || failed=1
 else
-    # Either part keeps one core busy. What the engine's tests print is shown when both are done.
+    # The engine's tests keep one core busy, the two processes of the others, which wait much, the second. What the first print is shown at the end.
     log=$(mktemp)
     trap 'kill %1 2>/dev/null; rm -f "$log"' EXIT
     echo "The engine's tests run beside those of the Slicer modules; their output follows at the end."

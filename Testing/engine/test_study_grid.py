@@ -289,6 +289,22 @@ def test_ranks_share_the_runs(tmp_path, events, engine_environment):
     assert result["done"] == 8 and (out_dir / "report.html").exists()
 
 
+def test_a_claim_whose_folder_another_rank_is_giving_back_is_tried_again(tmp_path, events, monkeypatch):
+    from semiseg.study import schedule
+
+    path, out_dir, enter, lost = write_study(tmp_path), tmp_path / "out", schedule.HeldLock.__enter__, []
+
+    def enter_late(lock):
+        if not lost:
+            lost.append(lock._run_dir)
+            lock._run_dir.rmdir()
+        return enter(lock)
+
+    monkeypatch.setattr(schedule.HeldLock, "__enter__", enter_late)
+    assert run_study(StudyJob(str(path), device="cpu"), out_dir, events, World(0, 1, 0))["done"] == 8
+    assert len(lost) == 1 and lost[0].parent.name == "claims"
+
+
 def test_slots_take_the_gpus_in_turn(monkeypatch):
     import torch
 

@@ -31,6 +31,8 @@ class MinimumCount:
     def _is_full_run(self, config):
         """False where the person asked for a part: some files, names, marks or the last failures."""
         option = config.option
+        if hasattr(config, "workerinput"):
+            return False  # one of several processes; the one that started them hears of every test
         if option.keyword or option.markexpr or option.collectonly or getattr(option, "lf", False):
             return False
         folders = [(config.invocation_params.dir / argument).resolve() for argument in config.args]

@@ -1,8 +1,10 @@
 # ruff: noqa: F811 (fixtures are imported)
 """The engine as a process: its endings, pausing and stopping, finding it again. Every message is compared in full."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import qt
 from train_bed import stub, until  # noqa: F401 (fixture); puts the library on the path
 
 from semiseg import protocol
-from TransMedSegLib import Computer, EngineProcess, RunState
+from TransMedSegLib import Computer, EngineProcess, RunState, StartEngine
 from TransMedSegLib.RunState import State
 
 
@@ -232,7 +234,7 @@ def test_run_that_is_not_detached_ends_when_slicer_is_killed(stub, tmp_path):
     stub.behave("forever")
     run_dir = tmp_path / "run"
     protocol.write_job(run_dir, protocol.Job("predict", {}))
-    arguments = EngineProcess.startArguments(run_dir, False, [])
+    arguments = EngineProcess.startArguments(run_dir, False, {})
     arguments[arguments.index("--parent") + 1] = str(slicer_stand_in.pid)
     engine = subprocess.Popen([sys.executable, *arguments], start_new_session=True)
     assert until(lambda: (run_dir / protocol.EVENTS_FILE).exists())
@@ -246,7 +248,7 @@ def test_queued_run_waits_for_its_turn_and_then_starts(followed, stub, tmp_path)
     followed.run(detached=True).heard("progress")
     second = Followed(tmp_path / "second")
     second.process.runDir.mkdir()
-    second.process.start("train", {"device": "cpu"}, detached=True, after=[followed.process.runDir])
+    second.process.start("train", {"device": "cpu"}, detached=True, after={followed.process.runDir: 0})
     assert until(lambda: RunState.summarize(second.process.runDir).state == State.Queued)
     assert second.events == [], "nothing runs yet"
     stub.behave("finish")
@@ -254,11 +256,45 @@ def test_queued_run_waits_for_its_turn_and_then_starts(followed, stub, tmp_path)
     assert second.ended(30).state == State.Finished
 
 
+def test_a_run_is_waited_for_from_its_start_to_its_end_whatever_its_lock_says(tmp_path, monkeypatch):
+    program = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    folder = tmp_path / "first"
+    folder.mkdir()
+    unknown, young = StartEngine.EarlierRun(folder), StartEngine.EarlierRun(folder, program.pid)
+    assert [unknown.isBusy(), young.isBusy()] == [False, True], "its program runs, its lock is still to come"
+    lock = {"pid": program.pid, "host": socket.gethostname()}
+    (folder / protocol.LOCK_FILE).write_text(json.dumps(lock))
+    assert [unknown.isBusy(), young.isBusy()] == [True, True]
+    (folder / protocol.LOCK_FILE).unlink()
+    assert [unknown.isBusy(), young.isBusy()] == [True, True], "the lock changes hands"
+    monkeypatch.setattr(StartEngine, "_START_SECONDS", 0.0)
+    assert not young.isBusy(), "a program of this number that never takes the lock is another one"
+    monkeypatch.undo()
+    program.communicate(b"\n")
+    assert [unknown.isBusy(), young.isBusy()] == [False, False]
+
+
+def test_an_earlier_run_on_another_computer_is_known_by_its_lock_alone(tmp_path):
+    run = StartEngine.EarlierRun(tmp_path)
+    (tmp_path / protocol.LOCK_FILE).write_text(json.dumps({"pid": os.getpid(), "host": "elsewhere"}))
+    assert run.isBusy()
+    (tmp_path / protocol.LOCK_FILE).unlink()
+    assert not run.isBusy(), "a process of that number here is another one"
+
+
+def test_a_run_that_is_let_go_leaves_no_zombie(followed, stub):
+    stub.behave("finish")
+    followed.run(detached=True)
+    pid = followed.process.pid
+    followed.process.letGo()
+    assert until(lambda: not protocol.process_exists(pid)), "those that wait for it would go on waiting"
+
+
 def test_queued_run_can_be_taken_back(followed, stub, tmp_path):
     stub.behave("forever")
     followed.run(detached=True).heard("progress")
     second = Followed(tmp_path / "second")
-    second.process.start("train", {"device": "cpu"}, detached=True, after=[followed.process.runDir])
+    second.process.start("train", {"device": "cpu"}, detached=True, after={followed.process.runDir: 0})
     assert until(lambda: RunState.summarize(second.process.runDir).state == State.Queued)
     second.process.pause()
     assert second.ended().state == State.Paused

@@ -244,9 +244,12 @@ def test_pause_and_resume(ready, stub):
     heard(ready)
     assert ready.ui.pauseButton.enabled and ready.ui.stopButton.enabled
     assert ready.ui.stateLabel.text != ""
+    assert ready.ui.statusLabel.text.startswith("Training – ")
     ready.ui.pauseButton.click()
     assert ready.state == PanelState.Stopping and not ready.ui.pauseButton.enabled
+    assert ready.ui.statusLabel.text.startswith("Saving the training – ")
     assert until(lambda: process.ending is not None)
+    assert ready.ui.statusLabel.text.startswith("Ready – ")
     saved = RunState.lastIteration(process.runDir)
     assert ready.notice.message == f"Paused at iteration {saved}."
     assert ready.state == PanelState.Ready
@@ -383,6 +386,7 @@ def test_engine_that_cannot_start(ready, stub):
     ready.ui.startButton.click()
     assert ready.notice.message == "The computing program could not be started: No such file or directory. A virus scanner may block it. [E501]"
     assert ready.state == PanelState.Failed and ready.ui.startButton.enabled
+    assert ready.ui.statusLabel.text.startswith("Training failed – ")
 
 
 def test_silence_offers_to_wait_or_stop(ready, stub, monkeypatch):

@@ -44,8 +44,7 @@ class DoubtPanel:
             self.ui.doubtList.addItem(one.text)
         self.ui.doubtList.blockSignals(False)
         self.ui.doubtList.setVisible(bool(self._slices))
-        numbers = ", ".join(str(one.index) for one in self._slices)
-        self.ui.doubtLabel.text = _("slices worth a look: {numbers}").format(numbers=numbers) if numbers else ""
+        self.ui.doubtLabel.text = _("slices worth a look:") if self._slices else ""
 
     def _showMap(self):
         case = self.desk.current

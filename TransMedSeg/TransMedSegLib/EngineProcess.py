@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import qt
@@ -19,6 +18,7 @@ import slicer
 
 from semiseg import protocol
 
+from . import EngineChildren
 from .Messages import message
 from .ProcessTree import endTree
 from .RunState import CLOSED_FILE, Ending, State, durationText, endingByForce, endingOf, endingWithoutWord, lastEnding
@@ -36,9 +36,6 @@ _LAST_WORDS_SECONDS = 1.0
 
 PYTHON_SETTING = "TransMedSeg/Python"
 """Settings key of another Python to run the engine with; empty for PythonSlicer."""
-
-_children: dict[int, subprocess.Popen] = {}
-"""Processes that this Slicer started; one that nobody asks for its exit code would stay behind as a zombie."""
 
 
 def engineFolder() -> Path:
@@ -62,14 +59,14 @@ def describeCommand() -> list[str]:
     return [enginePython(), str(Path(__file__).with_name("StartEngine.py")), str(engineFolder()), "--describe"]
 
 
-def startArguments(runDir: Path, detached: bool, after: list[Path | int], packages: Path | None = None) -> list[str]:
+def startArguments(runDir: Path, detached: bool, after: Mapping[Path, int], packages: Path | None = None) -> list[str]:
     """Arguments for the Python that runs the engine."""
     starter = Path(__file__).with_name("StartEngine.py")
     arguments = [str(starter), str(engineFolder()), str(runDir)]
     if not detached:
         arguments += ["--parent", str(os.getpid())]
-    for other in after:
-        arguments += ["--after-pid" if isinstance(other, int) else "--after", str(other)]
+    for other, pid in after.items():
+        arguments += ["--after", f"{other}:{pid}"]
     if packages is not None:
         arguments += ["--packages", str(packages)]
     return arguments
@@ -122,19 +119,19 @@ class EngineProcess:
     def isDetached(self) -> bool:
         return self._detached
 
-    def start(self, verb: str, options: dict, detached: bool = False, after: list[Path | int] | None = None) -> None:
+    def start(self, verb: str, options: dict, detached: bool = False, after: Mapping[Path, int] | None = None) -> None:
         """Writes the job and starts the engine. Where it cannot start, `onEnded` gets E501.
 
         Args:
             verb: What to do, one of the protocol's verbs.
             options: Of the verb; the engine fills in every default.
             detached: The run outlives Slicer.
-            after: Runs to wait for, and the process of the first where that was started just now.
+            after: Runs to wait for, each with its process where that was started just now, else with 0.
         """
         protocol.write_job(self.runDir, protocol.Job(verb, options))
         self.resume(detached, after)
 
-    def resume(self, detached: bool = True, after: list[Path | int] | None = None) -> None:
+    def resume(self, detached: bool = True, after: Mapping[Path, int] | None = None) -> None:
         """Starts the engine on the job that is in the folder already; a stopped training continues."""
         for name in (protocol.STOP_FILE, CLOSED_FILE):
             (self.runDir / name).unlink(missing_ok=True)
@@ -142,7 +139,8 @@ class EngineProcess:
         self._detached = detached
         self._begin()
         try:
-            self._child = self._spawn(startArguments(self.runDir, detached, after or [], self._packages), detached)
+            command = [enginePython(), *startArguments(self.runDir, detached, after or {}, self._packages)]
+            self._child = EngineChildren.start(command, self.runDir / protocol.LOG_FILE, detached)
             self.pid = self._child
         except OSError as error:
             self._end(Ending(State.Failed, "E501", message("E501", reason=error.strerror or str(error))))
@@ -166,19 +164,6 @@ class EngineProcess:
     def _size(self) -> int:
         path = self.runDir / protocol.EVENTS_FILE
         return path.stat().st_size if path.exists() else 0
-
-    def _spawn(self, arguments: list[str], detached: bool) -> int:
-        environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-        flags: dict = {"start_new_session": True}
-        if os.name == "nt":
-            # No console window; out of the job object of a parent that ends its children.
-            flags = {"creationflags": 0x08000000 | 0x00000200 | (0x01000000 if detached else 0)}
-        with open(self.runDir / protocol.LOG_FILE, "ab") as log:
-            process = subprocess.Popen(
-                [enginePython(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, **flags
-            )
-        _children[process.pid] = process
-        return process.pid
 
     def poll(self) -> None:
         """Reads what is new. Called by a timer."""
@@ -249,22 +234,18 @@ class EngineProcess:
             self._end(endingByForce(self.runDir) if killed else endingWithoutWord(self._exitCode, self.runDir))
 
     def _isAlive(self) -> bool:
-        if self._child in _children:
-            self._exitCode = _children[self._child].poll()
-            if self._exitCode is None:
-                return True
-            del _children[self._child]
         if self._child:
-            return False
+            self._exitCode = EngineChildren.exitCode(self._child, self._exitCode)
+            return self._exitCode is None
         try:
             lock = protocol.read_lock(self.runDir)
         except (OSError, protocol.ProtocolError):
             lock = None
         if lock is None:
             # Between the queue and its turn a run holds no lock for some seconds.
-            return bool(self.pid) and _exists(self.pid)
+            return bool(self.pid) and EngineChildren.exists(self.pid)
         self.pid = lock.pid
-        return _exists(lock.pid) and lock.is_alive if lock.host == socket.gethostname() else lock.is_alive
+        return EngineChildren.exists(lock.pid) and lock.is_alive if lock.host == socket.gethostname() else lock.is_alive
 
     def _end(self, ending: Ending) -> None:
         self._timer.stop()
@@ -296,15 +277,5 @@ class EngineProcess:
         self._timer.stop()
         if not self._detached:
             self.kill()
-
-
-def _exists(pid: int) -> bool:
-    child = _children.get(pid)
-    if child is not None:
-        return child.poll() is None
-    if os.name != "nt":
-        try:
-            os.waitpid(pid, os.WNOHANG)  # started before this library was reloaded, it would stay behind as a zombie
-        except ChildProcessError:
-            pass  # not ours, which is the usual case
-    return protocol.process_exists(pid)
+        elif self._child:
+            EngineChildren.letGo(self._child)

@@ -11,7 +11,7 @@ from .Desk import Desk
 from .DoubtPanel import DoubtPanel
 from .ExportPanel import ExportPanel
 from .Notice import Notice
-from .PanelState import PanelState
+from .PanelState import PanelState, segmentingText
 from .Review import Review
 from .SegmentPanel import SegmentPanel
 from .SegmentRun import DONE, Requests, SegmentRun
@@ -37,7 +37,7 @@ class SegmentModule:
         self.correct = CorrectPanel(self.desk, self.cases.openNext)
         self.compare = ComparePanel(self.desk)
         self.export = ExportPanel(self.desk, self.compare.saveCsv)
-        self.desk.sections = [self.cases, self.segment, self.doubt, self.correct, self.compare, self.export]
+        self.desk.sections = [self.cases, self.segment, self.doubt, self.correct, self.compare, self.export, self]
         self.setupPage = SetupPage(self._onSetup)
         ui.setupPlace.layout().addWidget(self.setupPage)
         ui.setupButton.connect("clicked()", self._onSetupButton)
@@ -106,10 +106,14 @@ class SegmentModule:
         self.export.discard()
         self.setupPage.cleanup()
 
+    def refresh(self):
+        """The line at the top says what the panel is doing."""
+        self.ui.statusLabel.text = self.setupPage.statusText(segmentingText(self.state))
+
     def _onSetup(self):
         """The set-up page knows more: the buttons that need the engine are gray until it can run."""
         page, before = self.setupPage, self.desk.notReady
-        self.ui.statusLabel.text = page.statusText()
+        self.refresh()
         isMissing = self.state in (PanelState.NotReady, PanelState.Installing)
         self.desk.notReady = "" if not isMissing else _("{status} Press Check… at the top.").format(status=page.statusText())
         if self.desk.notReady != before:

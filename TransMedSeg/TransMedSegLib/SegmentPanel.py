@@ -128,7 +128,7 @@ class SegmentPanel:
         if self.isRunning:
             self.isStopping = True
             self.run.cancel()
-            self.refresh()
+            self.desk.refresh()
 
     def discard(self):
         """Ends the engine and removes its files: the results are in the scene."""

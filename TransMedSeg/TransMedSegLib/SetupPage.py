@@ -89,8 +89,12 @@ class SetupPage(qt.QWidget):
     def checks(self) -> list[Check]:
         return list(self._checks)
 
-    def statusText(self) -> str:
-        """One line for the top of a panel."""
+    def statusText(self, doing: str = "") -> str:
+        """One line for the top of a panel.
+
+        Args:
+            doing: What the panel does; where it does nothing it is ready.
+        """
         if self.isInstalling:
             return _("Installing…")
         if not self.isReady:
@@ -100,8 +104,8 @@ class SetupPage(qt.QWidget):
             return f"{text} {bad}".strip()
         gpus = Computer.knownGpus()
         if not gpus:
-            return _("Ready – CPU")
-        return _("Ready – {name}, {free} GB free").format(name=gpus[0].name, free=gpus[0].freeGb)
+            return _("{state} – CPU").format(state=doing or _("Ready"))
+        return _("{state} – {name}, {free} GB free").format(state=doing or _("Ready"), name=gpus[0].name, free=gpus[0].freeGb)
 
     # Asking
 

@@ -1,6 +1,6 @@
 """What PythonSlicer runs to start the engine.
 
-    python StartEngine.py ENGINE_FOLDER RUN_DIR [--parent PID] [--after RUN_DIR ... [--after-pid PID]] [--packages FOLDER]
+    python StartEngine.py ENGINE_FOLDER RUN_DIR [--parent PID] [--after RUN_DIR:PID ...] [--packages FOLDER]
     python StartEngine.py ENGINE_FOLDER --describe
 
 Puts the engine of this extension first on the path, so that no other copy of it can answer. Waits for other runs where it
@@ -14,6 +14,7 @@ import argparse
 import os
 import runpy
 import signal
+import socket
 import sys
 import threading
 import time
@@ -35,7 +36,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--describe", action="store_true")
     parser.add_argument("--parent", type=int)
     parser.add_argument("--after", action="append", default=[])
-    parser.add_argument("--after-pid", type=int, default=0)
     parser.add_argument("--packages")
     options = parser.parse_args(arguments)
     # The first entry is the folder of this file.
@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> None:
     if options.parent is not None:
         threading.Thread(target=endWith, args=(options.parent,), daemon=True).start()
     with ExitStack() as held:
-        others = [Path(other) for other in options.after]
-        if others and not waitForTurn(Path(options.runDir), others, held, options.after_pid):
+        earlier = [EarlierRun(Path(folder), int(pid)) for folder, _, pid in (other.rpartition(":") for other in options.after)]
+        if earlier and not waitForTurn(Path(options.runDir), earlier, held):
             raise SystemExit(3)
         sys.argv = ["semiseg", "describe", "--json"] if options.describe else ["semiseg", "run", "--quiet", options.runDir]
         runpy.run_module("semiseg", run_name="__main__", alter_sys=True)
@@ -64,29 +64,55 @@ def endWith(parent: int) -> None:
     os._exit(1)
 
 
-def waitForTurn(runDir: Path, others: list[Path], held: ExitStack, starting: int = 0) -> bool:
-    """Waits until no other run is alive. Returns False when the user stopped this one meanwhile.
+class EarlierRun:
+    """A run that goes before this one.
+
+    Its lock says that it is alive. Where there is none (yet, or between two owners), its process does, for as long as a start
+    may take: the number of a process that ended may be given to another program.
+
+    Args:
+        folder: Its run folder.
+        pid: Its process where it was started just now and may be too young to hold a lock; 0 otherwise.
+    """
+
+    def __init__(self, folder: Path, pid: int = 0) -> None:
+        self._folder = folder
+        self._pid = pid
+        self._seenAt = time.monotonic()
+
+    def isBusy(self) -> bool:
+        from semiseg import protocol
+
+        try:
+            lock = protocol.read_lock(self._folder)
+        except OSError:
+            return True  # a folder that cannot be read says nothing; the next look may
+        if lock is not None:
+            self._pid = lock.pid if lock.host == socket.gethostname() else 0
+            self._seenAt = time.monotonic()
+            return lock.is_alive
+        isYoung = time.monotonic() - self._seenAt < _START_SECONDS
+        return bool(self._pid) and isYoung and protocol.process_exists(self._pid)
+
+
+def waitForTurn(runDir: Path, earlier: list[EarlierRun], held: ExitStack) -> bool:
+    """Waits until no earlier run is alive. Returns False when the user stopped this one meanwhile.
 
     Args:
         held: Keeps the folder's lock until the engine takes it over, so that a third run that waits for this one goes on waiting.
-        starting: Process of the first of the others, which may be too young to hold a lock; 0 where it holds one.
     """
     import semiseg
     from semiseg import protocol
 
     held.enter_context(protocol.HeldLock(runDir, QUEUE_DEVICE, str(Path(semiseg.__file__).parent), semiseg.__version__))
-    quiet, patience = 0, time.monotonic() + _START_SECONDS
+    quiet = 0
     while quiet < _QUIET_LOOKS:
         if (runDir / protocol.STOP_FILE).exists():
             report = protocol.EventWriter(runDir / protocol.EVENTS_FILE)
             report("stopped", step=0)
             report.close()
             return False
-        locks = [protocol.read_lock(other) for other in others]
-        if locks[0] is not None or time.monotonic() > patience:
-            starting = 0
-        isBusy = any(lock is not None and lock.is_alive for lock in locks) or (starting and protocol.process_exists(starting))
-        quiet = 0 if isBusy else quiet + 1
+        quiet = 0 if any([run.isBusy() for run in earlier]) else quiet + 1
         time.sleep(WAIT_SECONDS)
     return True
 

@@ -43,14 +43,19 @@ def startFolds(runDir: Path, options: dict, patients: list[str], measureGain: bo
 
 
 def queueFolds(runDir: Path, pid: int) -> None:
-    """Starts those runs that are neither finished nor at work, each behind the one before and all behind the process of the first."""
-    before: list[Path | int] = [pid, runDir]
+    """Starts those runs that are neither finished nor at work, each behind those before it.
+
+    Args:
+        runDir: The run on all labeled volumes.
+        pid: Its process.
+    """
+    before = {runDir: pid}
     for fold in foldsOf(runDir):
+        process = EngineProcess(fold)
         if _state(fold) not in (State.Finished, State.Running, State.Queued):
-            process = EngineProcess(fold)
-            process.resume(detached=True, after=list(before))
+            process.resume(detached=True, after=before)
             process.letGo()
-        before.append(fold)
+        before[fold] = process.pid
 
 
 def stopFolds(runDir: Path, isClosed: bool) -> None:

@@ -69,7 +69,7 @@ class TrainFollow:
         options = {**trainOptions(self._panel.parameters, runDir), "device": device}
         isWatching = self.process is not None and self.process.isRunning
         process = EngineProcess(runDir) if isWatching else self._watch(runDir)
-        process.start("train", options, detached=True, after=after)
+        process.start("train", options, detached=True, after=dict.fromkeys(after, 0))
         patients = self._panel.cases.labeledPatients() if self._panel.parameters.scoreOn == ScoreOn.LeaveOneOut else []
         if patients and process.ending is None:
             startFolds(runDir, options, patients, self._panel.parameters.measureGain, process.pid)
@@ -234,7 +234,7 @@ class TrainFollow:
     def _resumeNow(self, runDir: Path, after: list[Path]) -> None:
         process = self._watch(runDir)
         self._panel.view.hear(protocol.read_events(runDir / protocol.EVENTS_FILE)[0])
-        process.resume(detached=True, after=after)
+        process.resume(detached=True, after=dict.fromkeys(after, 0))
         if process.ending is None:
             queueFolds(runDir, process.pid)
         if process.isRunning:

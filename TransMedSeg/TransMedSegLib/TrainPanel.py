@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from .CloseGuard import CloseGuard, sayTrainingContinues
 from .Messages import message, withCode
 from .Notice import Notice
-from .PanelState import PanelState
+from .PanelState import PanelState, trainingText
 from .RunView import RunView
 from .SetupPage import SetupPage
 from .TrainCases import TrainCases
@@ -140,11 +140,15 @@ class TrainPanel:
 
     def setState(self, state: PanelState) -> None:
         self.state = state
+        self._showStatus()
         self.updateButtons()
+
+    def _showStatus(self) -> None:
+        self.ui.statusLabel.text = self.setupPage.statusText(trainingText(self.state))
 
     def _onSetupChanged(self) -> None:
         """The set-up page knows more than before."""
-        self.ui.statusLabel.text = self.setupPage.statusText()
+        self._showStatus()
         self.form.showDevices(self.parameters)
         self.runs.showTimes(self.parameters)
         if self.state in (PanelState.NotReady, PanelState.Ready, PanelState.Installing, PanelState.Failed):

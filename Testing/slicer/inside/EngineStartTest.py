@@ -14,7 +14,7 @@ class EngineStartTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             runDir = Path(folder)
             protocol.write_job(runDir, protocol.Job("evaluate", {}))  # refused at once: there is nothing to score
-            command = [enginePython(), *startArguments(runDir, True, [])]
+            command = [enginePython(), *startArguments(runDir, True, {})]
             subprocess.run(command, capture_output=True, timeout=300, check=False)
             events, _offset = protocol.read_events(runDir / protocol.EVENTS_FILE)
         self.assertEqual(events[0]["kind"], "started")

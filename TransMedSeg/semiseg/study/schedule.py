@@ -191,7 +191,7 @@ class Schedule:
         claim = HeldLock(claim_dir, self._slots[slot].device, __file__, __version__)
         try:
             claim.__enter__()
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError):  # taken, or just given back with its folder: the next look tells
             return False
         try:
             if task.status == record.DONE:  # between two looks another process did it
