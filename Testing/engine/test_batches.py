@@ -142,6 +142,17 @@ def test_without_unlabeled_cases_there_is_no_second_stream(cases):
     assert batch.unlabeled is None and batch.unlabeled_cases == () and batch.unlabeled_labels is None
 
 
+def test_labeled_patches_are_the_same_whatever_a_method_does_with_the_others(cases):
+    """Methods are compared on one sequence of labeled patches: it must not move with the unlabeled stream."""
+    with_others, without = make_batches(cases), make_batches(cases, unlabeled=())
+    fewer = make_batches(cases, unlabeled=(2, 3))
+    for iteration in range(4):
+        batch = with_others.batch(iteration)
+        for other in (without.batch(iteration), fewer.batch(iteration)):
+            assert torch.equal(other.labeled, batch.labeled) and torch.equal(other.labels, batch.labels)
+            assert torch.equal(other.perturb_labeled(), batch.perturb_labeled())
+
+
 def test_without_labeled_cases_there_is_no_training(cases):
     with pytest.raises(InputError) as raised:
         make_batches(cases, labeled=())

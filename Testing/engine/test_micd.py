@@ -308,6 +308,19 @@ def test_labels_of_clean_images_are_an_option():
     assert any(torch.equal(x, torch.cat([batch.labeled, batch.unlabeled])) for x in seen)
 
 
+def test_disagreement_is_the_share_of_unlabeled_voxels_with_two_labels():
+    """Near 0 early on, the second network is none: the number to watch."""
+    method = MICD(tiny_task(), MICD.Options(mask_ratio=0.0))
+    with torch.no_grad():
+        method.students.first.head.weight.zero_()
+        method.students.first.head.bias.copy_(torch.tensor([1.0, 0.0]))  # sees background everywhere
+    batch = tiny_batch()
+    method(batch, at())
+    expected = (method.students.second(batch.unlabeled).logits.argmax(1) == 1).float().mean().item()
+    assert 0 < expected < 1
+    assert method.diagnostics()["disagreement"] == pytest.approx(expected, abs=1e-4)
+
+
 def test_teachers_follow_both_students():
     """With a fixed student, the distance shrinks by the decay at each step."""
     student = torch.nn.Linear(1, 1)

@@ -223,6 +223,28 @@ def test_adapters_start_silent(dims):
         assert (decoder(latent, adapters, skips) - plain).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_fresh_network_decodes_as_if_it_had_no_adapters(dims):
+    """Both sets: what alignment has reached is not disturbed when the last stage begins."""
+    network = build_network(f"semigda{dims}d", 1, 2, {"width": 4, "depth": 3}).eval()
+    image = torch.randn(2, 1, *[16] * dims, generator=_generator())
+    with torch.no_grad():
+        skips = network.encoder(network.as_code(image)).skips
+        latent, other_skips = network.residual_encoder(image)
+        plain = network.read_out(network.decoder(latent))
+        for adapters, given in ((network.image_adapters, skips), (network.mask_adapters, other_skips)):
+            torch.testing.assert_close(network.decode(latent, adapters, given)[0], plain)
+
+
+def test_log_variances_are_kept_where_their_exponential_is_a_number():
+    encoder = Encoder(1, (4, 8), 4, 2)
+    with torch.no_grad():
+        encoder.leave[2].bias.copy_(torch.tensor([0.0] * 4 + [1e6, 1e6, -1e6, -1e6]))
+        log_variance = encoder(torch.randn(1, 1, 8, 8)).log_variance
+    assert log_variance.amin().item() == -30 and log_variance.amax().item() == 20
+    assert gaussian_kl(torch.zeros_like(log_variance), log_variance).isfinite()
+
+
 def test_images_share_the_range_of_masks_and_their_channels():
     network = build_network("semigda2d", 1, 4, {"width": 2, "depth": 2})
     code = network.as_code(10 * torch.randn(2, 1, 8, 8))
@@ -282,6 +304,43 @@ def test_losses_of_each_stage_are_those_of_the_paper():
     released = _method(**SemiGDA.presets["faithful"].method)
     assert set(released(batch, at(SEGMENT, 0.2))) == {"mask_supervised", "mask_unlabeled", "total"}
     assert "mask_copy_paste" in released(batch, at(SEGMENT, 0.5))
+
+
+def test_terms_on_latents_and_masks_are_those_of_the_equations():
+    """Latents are compared by their means, with the mask's latent as the target; decoded masks by soft Dice, with the other branch as the target."""
+    method, batch = _method(), tiny_batch()
+    method(batch, at(AUTOENCODE))  # so that latents are standardized by something
+    _stir(method.network)
+    with torch.no_grad():
+        network = method.network
+        target = network.standardize(network.encoder(encode_labels(batch.labels, 2)).mean)
+        branches = method._branches(torch.cat([batch.labeled, batch.unlabeled]), _generator(), decodes=True)
+        mapped, direct = branches.mapped, branches.direct
+        first, second = (logits.softmax(1)[:, 1:] for logits in branches.logits)
+        truth = batch.labels[:, None].float()
+        terms, ramp = method(batch, at(SEGMENT, 0.3)), 0.1 * gaussian_rampup(0.3)
+    expected = {
+        "latent_supervised": (mapped[:2] - target).square().mean() + (direct[:2] - target).square().mean(),
+        "latent_unlabeled": ramp * (mapped[2:] - direct[2:]).square().mean(),
+        "mask_supervised": soft_dice_loss(first[:2], truth) + soft_dice_loss(second[:2], truth),
+        "mask_unlabeled": ramp * 2 * soft_dice_loss(first[2:], second[2:]),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_stopped_gradients_count_the_distance_of_latents_twice_and_pull_alike():
+    """The released code's form: the same pull on each branch, so the option changes the number alone."""
+    slopes, values = [], []
+    for stop in (False, True):
+        method = _method(stop_gradient=stop)
+        value = method(tiny_batch(), at(ALIGN, 1.0))["latent_unlabeled"]
+        part = [*method.network.mapping.parameters(), *method.network.residual_encoder.parameters()]
+        slopes.append(torch.autograd.grad(value, part))
+        values.append(value.detach())
+    torch.testing.assert_close(values[1], 2 * values[0])
+    for one, other in zip(*slopes):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
 
 def test_unlabeled_terms_follow_the_ramp_of_their_stage():

@@ -231,6 +231,15 @@ def test_shrinkage_one_keeps_the_diagonal_alone(three_classes):
     torch.testing.assert_close(pair_table(**three_classes, shrinkage=1.0, floor=0.0), expected)
 
 
+def test_covariances_are_shrunk_by_a_tenth_and_have_a_floor(three_classes):
+    """Features after a rectifier are often dead: without the floor their covariance would be singular."""
+    covariance = three_classes["covariance_target_CAA"]
+    expected = 0.9 * covariance + torch.diag_embed(0.1 * covariance.diagonal(dim1=1, dim2=2) + 1e-5)
+    found = pair_table(**three_classes)
+    torch.testing.assert_close(found, pair_table(**{**three_classes, "covariance_target_CAA": expected}, **EXACT), rtol=1e-12, atol=1e-12)
+    assert not torch.equal(found, pair_table(**three_classes, **EXACT))
+
+
 @pytest.mark.parametrize("num_classes", [2, 4])
 def test_dense_maps_and_flat_lists_give_the_same_loss(num_classes):
     generator = torch.Generator().manual_seed(2)
@@ -306,6 +315,18 @@ def test_first_updates_are_a_plain_average_then_the_momentum_rules():
         moments.update(torch.full((6, 1), value), torch.ones(6, dtype=torch.int64))
         assert moments.mean[1, 0].item() == pytest.approx(mean, rel=1e-6)
     assert moments.num_updates.tolist() == [0, 5] and moments.seen.tolist() == [False, True]
+
+
+def test_covariances_stay_symmetric_without_negative_eigenvalues():
+    generator = torch.Generator().manual_seed(12)
+    moments, root = ClassMoments(2, 6, momentum=0.5), torch.randn(6, 6, generator=generator)
+    for step in range(30):
+        features = 10 * step + torch.randn(500, 6, generator=generator) @ root
+        features[:, 2] = 0.0  # a dead channel
+        moments.update(features, torch.randint(2, (500,), generator=generator))
+    assert torch.equal(moments.covariance, moments.covariance.transpose(1, 2))
+    largest = moments.covariance.abs().max().item()
+    assert torch.linalg.eigvalsh(moments.covariance.double()).min().item() > -1e-6 * largest
 
 
 def test_moments_of_one_update_are_those_of_the_valid_voxels():
