@@ -112,7 +112,9 @@ def test_looking_at_the_held_out_cases_changes_nothing_and_ends_with_the_score(d
     assert not (tmp_path / "looking" / "looked_at.pt").exists()
 
 
-def test_changed_files_are_noticed(data, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def small_study(tmp_path, monkeypatch) -> list[str]:
+    """Words of the command line for a study of one run on three training cases and a test case, which has been done."""
     here(monkeypatch)
     made.write_left_atrium(tmp_path / "la", num_train=3, num_test=1)
     document = {
@@ -122,15 +124,43 @@ def test_changed_files_are_noticed(data, tmp_path, monkeypatch, capsys):
     path = tmp_path / "study.json"
     path.write_text(json.dumps(document))
     words = ["study", str(path), str(tmp_path / "out"), "--data", str(tmp_path / "la"), "--device", "cpu", "--threads", "1"]
-    assert main(words) == 0 and main(words) == 0
+    assert main(words) == 0 and main(words) == 0, "nothing has changed"
+    return words
+
+
+def test_changed_files_are_noticed(small_study, tmp_path, capsys):
     changed = tmp_path / "la" / "TRAIN01" / "mri_norm2.h5"
     made.write_arrays(changed, *made.balls(77, 1, (60, 64, 44)))
     capsys.readouterr()
-    assert main(words) == 2
+    assert main(small_study) == 2
     text = capsys.readouterr().err
     assert "the files of TRAIN01" in text and "TRAIN00" not in text and "--redo-changed" in text
-    assert main([*words, "--redo-changed"]) == 0
+    assert main([*small_study, "--redo-changed"]) == 0
     assert len(list((tmp_path / "out" / "replaced").iterdir())) == 2, "the prepared cases and the run"
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "others"),
+    [
+        (["TRAIN00", "TRAIN01", "TRAIN02", "TRAIN03"], "TRAIN03 is new", ("TRAIN00", "TRAIN01", "TRAIN02")),
+        (["TRAIN00", "TRAIN01"], "TRAIN02 is gone", ("TRAIN00", "TRAIN01")),
+        (["TRAIN00", "TRAIN02", "TRAIN01"], "TRAIN02 is used otherwise, TRAIN01 is used otherwise", ("TRAIN00",)),
+    ],
+    ids=["added", "removed", "in another order"],
+)
+def test_cases_that_came_or_went_are_noticed(names, words, others, small_study, tmp_path, capsys):
+    data = tmp_path / "la"
+    made.write_arrays(data / "TRAIN03" / "mri_norm2.h5", *made.balls(33, 1, (60, 64, 44)))
+    assert main(small_study) == 0, "a folder that no list names is no case"
+    made.write_list(data / "train.list", names)
+    capsys.readouterr()
+    assert main(small_study) == 2
+    text = capsys.readouterr().err
+    assert words in text and "--redo-changed" in text and not any(f"{other} is" in text for other in others)
+    assert main([*small_study, "--redo-changed"]) == 0
+    prepared = json.loads(next((tmp_path / "out" / "data").glob("*/*/prepared/cases.json")).read_text())
+    assert [case["id"] for case in prepared["cases"] if case["role"] in ("labeled", "unlabeled")] == names
+    assert main(small_study) == 0, "what was made anew is what is there"
 
 
 def test_a_rehearsal_and_its_study_do_not_share_a_folder(tmp_path, monkeypatch, capsys):

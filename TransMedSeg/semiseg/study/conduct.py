@@ -16,6 +16,7 @@ from ..distributed import World, choose_device, wait_for_all
 from ..errors import InputError
 from ..protocol import RESULT_FILE
 from . import record
+from .changed_data import changed_data
 from .check import check_study
 from .definition import Study, read_study
 from .estimate import Estimate
@@ -23,7 +24,7 @@ from .grid import Run, runs_of
 from .rehearsal import rehearsal
 from .schedule import Outcome, Schedule, Task
 from .slots import Slot, make_slots
-from .tasks import Place, changed_files, cohort_tasks, preparation_tasks, run_tasks, timing_tasks
+from .tasks import Place, cohort_tasks, preparation_tasks, run_tasks, timing_tasks
 
 Report = Callable[..., None]
 
@@ -196,7 +197,7 @@ def _settle_changes(plan: Plan, redo: bool, report: Report) -> None:
     tasks = [task for make in (cohort_tasks, preparation_tasks, timing_tasks, run_tasks) for task in make(plan.study, plan.place)]
     changed = [(task, record.changes(record.read_asked(task.folder), task.asked)) for task in tasks if task.status == record.CHANGED]
     seen = {task.id for task, _ in changed}
-    changed += [(task, what) for task, what in changed_files(plan.study, plan.place) if task.id not in seen]
+    changed += [(task, what) for task, what in changed_data(plan.study, plan.place) if task.id not in seen]
     if not changed:
         return
     if not redo:

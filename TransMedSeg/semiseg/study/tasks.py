@@ -79,21 +79,6 @@ def preparation_tasks(study: Study, place: Place) -> list[Task]:
     return tasks
 
 
-def changed_files(study: Study, place: Place) -> list[tuple[Task, list[str]]]:
-    """Preparations whose source files are not what they were, the trainings that rest on them, and what has changed. New files are not noticed."""
-    found: dict[str, list[str]] = {}
-    tasks = []
-    for task in preparation_tasks(study, place):
-        if task.status == record.DONE and (cases := PreparedSet.load(task.folder / "prepared").changed_sources()):
-            found[task.id] = [f"the files of {case}" for case in cases]
-            tasks.append((task, found[task.id]))
-    for run, task in zip(runs_of(study), run_tasks(study, place), strict=True):
-        what = found.get(f"prepared/{run.preparation.id}")
-        if what and task.status != record.NEW:
-            tasks.append((task, what))
-    return tasks
-
-
 def timing_tasks(study: Study, place: Place) -> list[Task]:
     """One measurement a row and data set; the largest number of labels stands for all."""
     found: dict[str, Run] = {}
