@@ -165,4 +165,4 @@ def test_training_survives_the_window_and_its_result_is_right(cases, tmp_path):
     with open(tmp_path / "score" / "dice.csv", newline="") as stream:
         dice = float(next(csv.DictReader(stream))["dice"])
     assert abs(second["dice"] - dice) < 1e-6 and 0.05 < dice < 1
-    assert "left atrium Dice" in second["text"] and "on 1 cases: too few to be sure" in second["text"]
+    assert "left atrium Dice" in second["text"] and "on 1 case: too few to be sure" in second["text"]

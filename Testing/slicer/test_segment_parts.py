@@ -119,7 +119,7 @@ def test_the_next_case_is_unsure_and_unlike_the_labeled_ones():
     order = NextCase.suggest(CaseTable.cases())
     assert [one.case.name for one in order] == ["other and unsure", "same but unsure", "other but sure"]
     assert order[0].reason == "The model is unsure of 30% of what it found in other and unsure, which looks " + (
-        "unlike the 1 labeled cases." if order[0].distance > 1.2 else "somewhat like the 1 labeled cases."
+        "unlike the labeled case." if order[0].distance > 1.2 else "somewhat like the labeled case."
     )
     assert labeled not in [one.case for one in order]
 
@@ -345,6 +345,8 @@ def test_the_box_plot_is_made_of_nodes_that_the_scene_keeps(tmp_path):
     box = chart.GetNthPlotSeriesNode(names.index("box")).GetTableNode().GetTable().GetColumnByName("y")
     low, high = np.percentile([0.8 + index / 50 for index in range(6)], [25, 75])
     assert box.GetValue(0) == pytest.approx(low) and box.GetValue(2) == pytest.approx(high)
+    assert list(slicer.util.arrayFromTableColumn(points, "x")) == [1, 2, 3, 4, 5, 6], "the rows of the table"
+    assert chart.GetXAxisTitle().startswith("row of the table") and chart.GetXAxisRange() == (0.0, 7.0)
     CompareTable.plot(node, "hd95_mm")
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
@@ -353,6 +355,16 @@ def test_the_box_plot_is_made_of_nodes_that_the_scene_keeps(tmp_path):
     assert len(CompareTable.rows(CompareTable.find())) == 6
     chart = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
     assert chart.GetNthPlotSeriesNode(0).GetTableNode() is not None
+
+
+def test_a_case_without_a_number_leaves_its_row_of_the_plot_empty():
+    for name, dice in (("P1", 0.8), ("P2", math.nan), ("P3", 0.9)):
+        node = CompareTable.add(scores(name, dice))
+    chart = CompareTable.plot(node)
+    series = {chart.GetNthPlotSeriesNode(index).GetName(): chart.GetNthPlotSeriesNode(index) for index in range(5)}
+    assert list(slicer.util.arrayFromTableColumn(series["cases"].GetTableNode(), "x")) == [1, 3]
+    box = slicer.util.arrayFromTableColumn(series["box"].GetTableNode(), "x")
+    assert (box.min(), box.max()) == (0.5, 3.5) and chart.GetTitle() == "Dice of 2 cases"
 
 
 def test_errors_are_orange_where_only_A_is_and_blue_where_only_B_is():

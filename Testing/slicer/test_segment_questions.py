@@ -277,7 +277,7 @@ def test_E307_and_E308_are_asked_about_in_a_batch_too(panel, tmp_path, choice):
         assert statuses == ["Predicted"] * 3 and panel.ui.progressLabel.text == "3 cases done"
     else:
         assert statuses == ["Predicted", "ToDo", "ToDo"]
-        assert panel.ui.progressLabel.text == "1 cases done, 2 left out (P002, P003)"
+        assert panel.ui.progressLabel.text == "1 case done, 2 left out (P002, P003)"
 
 
 def test_a_batch_of_which_everything_is_left_out_says_so(panel, tmp_path):
@@ -294,7 +294,7 @@ def test_a_batch_names_what_it_cannot_use_and_resamples_what_it_may(panel, tmp_p
     panel.add(tiltedVolume("P001"))
     panel.add(slicer.util.addVolumeFromArray(np.zeros((5, 6, 7), np.int16), name="P002"))
     panel.ui.segmentAllButton.click()
-    assert said(panel) == f"1 of 2 cases need a decision:\nThe image axes of 'P001' are not at right angles. {RESAMPLED} voxels. [E305]"
+    assert said(panel) == f"1 of 2 cases needs a decision:\nThe image axes of 'P001' are not at right angles. {RESAMPLED} voxels. [E305]"
     assert list(panel.segment.notice.buttons) == ["Continue", "Leave them out"]
     panel.segment.notice.buttons["Continue"].click()
     assert panel.wait()

@@ -19,6 +19,6 @@ def test_drop_start_watch_result(panel, tmp_path):
     assert panel.follow.process.ending.state.name == "Finished", panel.follow.process.ending
     table = slicer.util.getNode(f"{panel.follow.process.runDir.name} Losses (numbers)")
     assert table.GetNumberOfRows() == 10
-    assert panel.ui.resultLabel.text == "With unlabeled volumes: left atrium Dice 0.912 on 1 cases: too few to be sure"
+    assert panel.ui.resultLabel.text == "With unlabeled volumes: left atrium Dice 0.912 on 1 case: too few to be sure"
     assert slicer.util.arrayFromTableColumn(panel.ui.resultTable.mrmlTableNode(), "Dice")[0] == 0.912345678
     assert panel.state.name == "Ready"

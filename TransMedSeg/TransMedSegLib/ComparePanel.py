@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from . import CompareTable, Overlay
 from .CaseTable import Case, cases
 from .Compare import Comparison, Refused, Side
+from .Counted import counted
 from .Messages import message
 from .Notice import Notice
 from .Uncertainty import jumpTo
@@ -33,13 +34,13 @@ class ComparePanel:
             "running": _("A comparison is running"),
             "compare": _("Dice, distances and volumes"),
             "missing": _("Choose A and B first"),
+            "one": _("{count} case: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm"),
             "summary": _("{count} cases, median [IQR]: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm"),
         }
         ui = self.ui
         ui.scoreTable.setColumnCount(1 + len(CompareTable.COLUMNS))
         ui.scoreTable.setHorizontalHeaderLabels([_("Case"), *CompareTable.COLUMNS.values()])
         ui.scoreTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        ui.scoreTable.verticalHeader().hide()
         ui.plotComboBox.addItems(list(CompareTable.COLUMNS.values()))
         for selector, box in ((ui.aSelector, ui.aPartComboBox), (ui.bSelector, ui.bPartComboBox)):
             selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node, box=box: self._onNode(node, box))
@@ -174,7 +175,7 @@ class ComparePanel:
 
     def _summary(self, node, count):
         texts = CompareTable.summary(node)
-        return self._tips["summary"].format(count=count, dice=texts["dice"], hd95=texts["hd95_mm"], asd=texts["asd_mm"])
+        return counted(count, self._tips["one"], self._tips["summary"], dice=texts["dice"], hd95=texts["hd95_mm"], asd=texts["asd_mm"])
 
     def _onCopy(self):
         qt.QApplication.clipboard().setText(CompareTable.toText(CompareTable.find()))

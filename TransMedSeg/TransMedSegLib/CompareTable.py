@@ -9,6 +9,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from .Counted import counted
+
 ATTRIBUTE = "TransMedSeg.Comparison"
 COLUMNS = {
     "dice": "Dice",
@@ -85,13 +87,13 @@ def quartiles(values):
 
 
 def summary(node):
-    """{metric: "median [Q1–Q3]"} of the rows with a number."""
+    """{metric: "median [Q1–Q3]"} of the rows with a number; the number alone where there is one."""
     texts = {}
     for metric in COLUMNS:
         values = [numbers[metric] for _case, numbers, _worst, _note in rows(node) if not math.isnan(numbers[metric])]
         if values:
             low, middle, high = (format_(metric, one) for one in quartiles(values))
-            texts[metric] = f"{middle} [{low}–{high}]"
+            texts[metric] = f"{middle} [{low}–{high}]" if len(values) > 1 else middle
         else:
             texts[metric] = "–"
     return texts
@@ -120,36 +122,38 @@ def toText(node):
 def plot(node, metric="dice"):
     """A box plot of one number over all cases, with a point for each case.
 
-    MRML has no box plots: box, whiskers and median are lines of a second table.
+    MRML has no box plots: box, whiskers and median are lines of a second table. Nor can an axis have words for ticks:
+    so x is the row of the table, and the box is as wide as all rows.
 
     Returns:
         The plot chart node.
     """
-    values = [numbers[metric] for _case, numbers, _worst, _note in rows(node) if not math.isnan(numbers[metric])]
+    everyRow = [numbers[metric] for _case, numbers, _worst, _note in rows(node)]
+    points = [(row, value) for row, value in enumerate(everyRow, start=1) if not math.isnan(value)]
     chart = _single("vtkMRMLPlotChartNode", "chart", _("Comparison plot"))
     chart.RemoveAllPlotSeriesNodeIDs()
-    chart.SetTitle(_("{number} of {count} cases").format(number=COLUMNS[metric], count=len(values)))
-    chart.SetXAxisTitle("")
+    chart.SetTitle(counted(len(points), _("{number} of {count} case"), _("{number} of {count} cases"), number=COLUMNS[metric]))
+    chart.SetXAxisTitle(_("row of the table (box: quartiles, orange: median, lines: extremes)"))
     chart.SetYAxisTitle(COLUMNS[metric])
     chart.SetLegendVisibility(False)
-    if values:
-        points = [(1 + 0.12 * ((index % 5) - 2), value) for index, value in enumerate(values)]
-        for name, line in (*_box(values).items(), ("cases", points)):
+    if points:
+        for name, line in (*_box([value for _row, value in points], len(everyRow)).items(), ("cases", points)):
             series = _series(name, line, isPoints=name == "cases")
             chart.AddAndObservePlotSeriesNodeID(series.GetID())
         chart.SetXAxisRangeAuto(False)
-        chart.SetXAxisRange(0.0, 2.0)
+        chart.SetXAxisRange(0.0, len(everyRow) + 1.0)
     return chart
 
 
-def _box(values):
-    """The lines of a box plot at x = 1: box from quartile to quartile, whiskers to the extremes (Tukey's without outliers)."""
+def _box(values, numRows):
+    """The lines of a box plot over all rows: box from quartile to quartile, whiskers to the extremes (Tukey's without outliers)."""
     low, middle, high = quartiles(values)
+    left, center, right = 0.5, (numRows + 1) / 2, numRows + 0.5
     return {
-        "box": [(0.6, low), (1.4, low), (1.4, high), (0.6, high), (0.6, low)],
-        "median": [(0.6, middle), (1.4, middle)],
-        "lower whisker": [(1.0, low), (1.0, min(values))],
-        "upper whisker": [(1.0, high), (1.0, max(values))],
+        "box": [(left, low), (right, low), (right, high), (left, high), (left, low)],
+        "median": [(left, middle), (right, middle)],
+        "lower whisker": [(center, low), (center, min(values))],
+        "upper whisker": [(center, high), (center, max(values))],
     }
 
 

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from semiseg.protocol import JOB_FILE, RESULT_FILE, write_text_atomically
 
+from .Counted import counted
 from .ModelFile import hashOf, readCard
 from .RunState import readJson
 
@@ -152,7 +153,7 @@ def cardOf(path):
 
 
 def _diceText(mean, count):
-    text = _("Dice {mean} on {count} cases").format(mean=f"{mean:.2f}", count=count)
+    text = counted(count, _("Dice {mean} on {count} case"), _("Dice {mean} on {count} cases"), mean=f"{mean:.2f}")
     return text if count >= _FEW_CASES else text + _(" (too few to be sure)")
 
 

@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .CaseTable import APPROVED, EDITED
+from .Counted import counted
 
 _UNKNOWN_DOUBT = 0.5
 _STEP = 4
@@ -101,7 +102,9 @@ def _reason(name, doubt, distance, numOpen, numLabeled):
         return text.format(doubt=doubt, case=name)
     alike = _("unlike") if distance > 1.2 else _("somewhat like") if distance > 0.6 else _("much like")
     if doubt is None:
-        text = _("{case} looks {alike} the {number} labeled cases; the model has not seen it.")
-        return text.format(case=name, alike=alike, number=numLabeled)
-    text = _("The model is unsure of {doubt:.0%} of what it found in {case}, which looks {alike} the {number} labeled cases.")
-    return text.format(doubt=doubt, case=name, alike=alike, number=numLabeled)
+        one = _("{case} looks {alike} the labeled case; the model has not seen it.")
+        many = _("{case} looks {alike} the {count} labeled cases; the model has not seen it.")
+        return counted(numLabeled, one, many, case=name, alike=alike)
+    one = _("The model is unsure of {doubt:.0%} of what it found in {case}, which looks {alike} the labeled case.")
+    many = _("The model is unsure of {doubt:.0%} of what it found in {case}, which looks {alike} the {count} labeled cases.")
+    return counted(numLabeled, one, many, doubt=doubt, case=name, alike=alike)

@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import Review
+from .Counted import counted
 from .DicomExport import TRACKING_TAGS
 from .Terminology import TERMINOLOGY_TAG, tagOf
 from .VolumeExchange import maskOf, writeSegmentation
@@ -94,7 +95,9 @@ def _saveNifti(case, path):
         slicer.mrmlScene.RemoveNode(node)
     if not overlap:
         return ""
-    return _("Segments overlap in {count} voxels; NIfTI keeps the later one there, .seg.nrrd keeps both.").format(count=overlap)
+    one = _("Segments overlap in {count} voxel; NIfTI keeps the later one there, .seg.nrrd keeps both.")
+    many = _("Segments overlap in {count} voxels; NIfTI keeps the later one there, .seg.nrrd keeps both.")
+    return counted(overlap, one, many)
 
 
 def _saveSurfaces(case, path):

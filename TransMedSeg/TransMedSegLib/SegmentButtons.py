@@ -4,6 +4,7 @@ from slicer.i18n import tr as _
 
 from . import CaseTime
 from .CaseTable import TO_DO, cases
+from .Counted import counted
 from .Messages import message
 from .PanelState import PanelState
 
@@ -25,6 +26,7 @@ class SegmentButtons:
             "running": _("A segmentation is running"),
             "none": _("No case is To do"),
             "one": _("Segment the open case (Ctrl+Return)"),
+            "all one": _("Segment {count} case"),
             "all": _("Segment {count} cases"),
         }
 
@@ -48,7 +50,7 @@ class SegmentButtons:
         toDo = [one for one in cases() if one.status == TO_DO]
         reason = self.whyNot(toDo[0] if toDo else case, state) or ("" if toDo else self._tips["none"])
         ui.segmentAllButton.enabled = not reason
-        ui.segmentAllButton.toolTip = reason or self._withTime(self._tips["all"].format(count=len(toDo)), toDo)
+        ui.segmentAllButton.toolTip = reason or self._withTime(counted(len(toDo), self._tips["all one"], self._tips["all"]), toDo)
         ui.cancelButton.setVisible(state in _BUSY)
         ui.cancelButton.enabled = state is not PanelState.Stopping
         ui.progressBar.setVisible(state in _BUSY)

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 
 from . import CaseTime, SegmentResult
 from .CaseTable import TO_DO, cases
+from .Counted import counted
 from .GpuUsers import GpuUsers
 from .Messages import message
 from .ModelPanel import ModelPanel
@@ -260,7 +261,7 @@ class SegmentPanel:
         outcomes = list(self.run.outcomes.values())
         failed = [one for one in outcomes if one.status == FAILED]
         if not failed:
-            text = _("{count} cases done").format(count=len(outcomes))
+            text = counted(len(outcomes), _("{count} case done"), _("{count} cases done"))
             if self._leftOut:
                 text = _("{text}, {count} left out ({names})").format(text=text, count=len(self._leftOut), names=", ".join(self._leftOut))
             self.ui.progressLabel.text = text

@@ -4,6 +4,7 @@ from slicer.i18n import tr as _
 
 from . import InputCheck, TimeFrames
 from .CaseTable import addCase, removeCase
+from .Counted import counted
 from .Messages import withCode
 from .SpacingDialog import askForSpacing, setSpacing
 
@@ -141,5 +142,6 @@ def _batchText(asked, total):
     lines = [withCode(one.code, one.text) for some in asked.values() for one in some]
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], _("… and {count} more").format(count=len(lines) - _MOST_LINES)]
-    first = _("{count} of {total} cases need a decision:").format(count=len(asked), total=total)
+    one, many = _("{count} of {total} cases needs a decision:"), _("{count} of {total} cases need a decision:")
+    first = counted(len(asked), one, many, total=total) if total > 1 else _("One case needs a decision:")
     return "\n".join([first, *lines])

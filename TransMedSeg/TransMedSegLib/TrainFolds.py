@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from semiseg import protocol
 
+from .Counted import counted
 from .EngineProcess import EngineProcess
 from .RunState import CLOSED_FILE, State, readJson, stateOf
 
@@ -96,11 +97,17 @@ def leaveOneOutText(runDir: Path) -> str:
         dices = [dice for dice in (meanDice(result, label) for result in results) if dice is not None]
         if not dices:
             continue
-        text = _("{label}: leave-one-out estimate {mean}, range {low}–{high}, on {count} cases")
-        lines.append(text.format(label=label, mean=f"{sum(dices) / len(dices):.3f}", low=f"{min(dices):.3f}", high=f"{max(dices):.3f}", count=len(dices)))
+        lines.append(_estimateText(label, dices))
         pairs = [(meanDice(result, label), meanDice(result.get("baseline") or {}, label)) for result in results]
         lines.append(gainText([pair for pair in pairs if None not in pair]))
     return "\n".join(line for line in lines if line)
+
+
+def _estimateText(label: str, dices: list[float]) -> str:
+    one = _("{label}: leave-one-out estimate {mean}, on {count} case")
+    many = _("{label}: leave-one-out estimate {mean}, range {low}–{high}, on {count} cases")
+    mean, low, high = (f"{value:.3f}" for value in (sum(dices) / len(dices), min(dices), max(dices)))
+    return counted(len(dices), one, many, label=label, mean=mean, low=low, high=high)
 
 
 def meanDice(result: dict, label: str) -> float | None:
@@ -121,5 +128,6 @@ def gainText(pairs: list[tuple[float, float]], count: int | None = None) -> str:
     gain = sum(with_ - without for with_, without in pairs) / len(pairs)
     cases = len(pairs) if count is None else count
     text = _("Unlabeled volumes gain {gain} Dice.") if gain > 0 else _("Unlabeled volumes do not help here: {gain} Dice.")
-    few = _("On {count} cases this may be chance.") if cases < 5 else _("Measured on {count} cases, one training each.")
-    return f"{text.format(gain=f'{gain:+.3f}')} {few.format(count=cases)}"
+    few = counted(cases, _("On {count} case this may be chance."), _("On {count} cases this may be chance."))
+    many = _("Measured on {count} cases, one training each.").format(count=cases)
+    return f"{text.format(gain=f'{gain:+.3f}')} {few if cases < 5 else many}"

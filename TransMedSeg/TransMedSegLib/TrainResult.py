@@ -15,6 +15,7 @@ from semiseg import protocol
 
 from . import ModelList
 from .BugReport import bugReport
+from .Counted import counted
 from .RunCurves import CHART_ATTRIBUTE, RUN_ATTRIBUTE, findNode
 from .RunState import lastIteration, logTail, readJson
 from .TrainFolds import gainText, leaveOneOutText, meanDice
@@ -27,8 +28,8 @@ _FILES = ("labeled", "unlabeled", "held_out", "masks", "resample_masks", "prepar
 
 _TABLE_KEY = "result"
 _DICE_FILE = "dice.csv"
-_COLUMNS = (("case", "case"), ("label", "structure"), ("dice", "Dice"), ("hd95_mm", "95HD (mm)"), ("asd_mm", "ASD (mm)"), ("volume_ml", "volume (mL)"), ("reference_ml", "reference (mL)"))
-_TEXT_COLUMNS = ("case", "label")
+_COLUMNS = (("case", "case"), ("label", "structure"), ("dice", "Dice"), ("hd95_mm", "95HD (mm)"), ("asd_mm", "ASD (mm)"), ("volume_ml", "volume (mL)"), ("reference_ml", "reference (mL)"), ("note", "note"))
+_TEXT_COLUMNS = ("case", "label", "note")
 _FEW_CASES = 5
 """Below this the mean says little of the next case."""
 
@@ -143,7 +144,8 @@ def resultText(result: dict) -> str:
             if not dice.get("count"):
                 continue
             count = int(dice["count"])
-            text = _("{title}: {label} Dice {mean} on {count} cases").format(title=title, label=label, mean=f"{dice['mean']:.3f}", count=count)
+            one, many = _("{title}: {label} Dice {mean} on {count} case"), _("{title}: {label} Dice {mean} on {count} cases")
+            text = counted(count, one, many, title=title, label=label, mean=f"{dice['mean']:.3f}")
             lines.append(text + (_(": too few to be sure") if count < _FEW_CASES else ""))
     for label in result.get("scores") or {}:
         with_, without = meanDice(result, label), meanDice(result.get("baseline") or {}, label)
