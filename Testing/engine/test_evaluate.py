@@ -14,7 +14,7 @@ from semiseg.data.orientation import Orientation
 from semiseg.data.segmentation import Segment
 from semiseg.data.volume import Volume
 from semiseg.errors import InputError
-from semiseg.evaluate import Pair, evaluate, pair_folders
+from semiseg.evaluate import RESAMPLED, Pair, evaluate, pair_folders
 
 LEFT_ATRIUM = [{"value": 1, "name": "left atrium"}]
 SHAPE, SPACING_MM = (8, 10, 12), (2.0, 1.0, 1.5)
@@ -138,6 +138,19 @@ class TestGrids:
         assert values["dice"] == pytest.approx(0.75)
         (warning,) = events.of("warning")
         assert warning["code"] == "E701" and "nearest neighbor" in warning["message"]
+
+    def test_a_mask_that_a_person_let_be_resampled_is_scored_on_the_grid_of_the_prediction(self, tmp_path):
+        prediction, finer = save(tmp_path / "p/P1.nii.gz", mask()), save(tmp_path / "r/P1.nii.gz", self.finer())
+        found = evaluate([Pair("P1", prediction, finer, resample_reference=True)], LEFT_ATRIUM, tmp_path)
+        (row,) = found.table.rows
+        assert row.values["dice"] == pytest.approx(0.75) and row.note == RESAMPLED
+        assert RESAMPLED in (tmp_path / "dice.csv").read_text() and f"P1, left atrium: {RESAMPLED}." in (tmp_path / "dice.txt").read_text()
+        same = save(tmp_path / "r/P2.nii.gz", shifted())
+        (row,) = evaluate([Pair("P1", prediction, same, resample_reference=True)], LEFT_ATRIUM, None).table.rows
+        assert row.note == "", "a mask on the same lattice stays as it was drawn"
+        far = save(tmp_path / "r/P3.nii.gz", mask(origin_mm=(312.25, 0.0, 0.0)))
+        with pytest.raises(InputError, match="different places"):
+            evaluate([Pair("P1", prediction, far, resample_reference=True)], LEFT_ATRIUM, None)
 
     @pytest.mark.parametrize("resample", [False, True])
     def test_masks_in_different_places_get_no_numbers(self, tmp_path, resample):

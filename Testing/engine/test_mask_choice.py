@@ -38,7 +38,8 @@ def test_a_mask_on_another_grid_is_resampled_where_a_person_asks_for_it(cohort):
     prepared = run(cohort, resample_masks=(image_of(cohort),))
     case = row(prepared, "labeled_01")
     assert (case.status, case.code) == ("used", "")
-    assert case.reason == "Its mask was resampled to the image's grid (nearest neighbor)."
+    assert case.reason == "Its mask was resampled to the image's grid (nearest neighbor)." and case.is_mask_resampled
+    assert not row(prepared, "labeled_00").is_mask_resampled
     near = np.floor(np.arange(len(mask.array)) / 2 + 0.5).astype(int)
     padded = np.concatenate([mask.array[::2], np.zeros_like(mask.array[:1])])
     assert case.label_voxels[1] == np.count_nonzero(padded[near])

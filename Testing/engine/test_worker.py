@@ -17,9 +17,11 @@ import builders
 import numpy as np
 import pytest
 import torch
+from test_mask_choice import coarse
 from tiny_model import write_tiny_model
 
 from semiseg import follow, worker
+from semiseg.data.files import read_volume, write_volume
 from semiseg.errors import InputError
 from semiseg.follow import last_result, run_in_worker
 from semiseg.inference.model_file import network_of, read_model
@@ -413,6 +415,22 @@ def test_a_labeled_case_is_left_out_and_scored(tmp_path):
     assert result["cases"] == {"labeled": 2, "unlabeled": 1, "validation": 0, "held_out": 1} and result["scored"] == 1
     assert (fold / "dice.csv").read_text().splitlines()[1].startswith("labeled_01,")
     assert last_result(whole)["cases"]["labeled"] == 3 and not (fold / "prepared").exists()
+
+
+def test_a_case_whose_mask_was_resampled_is_scored_when_it_is_left_out(tmp_path):
+    """On the grid of its image; its row says so. In between, too, where looks were asked for."""
+    data = builders.write_cohort(tmp_path / "data", 3, 1, 0, ending=".nrrd")
+    path = data / "labeled" / "labeled_01_seg.nii.gz"
+    write_volume(path, coarse(read_volume(path)))
+    whole, fold = tmp_path / "whole", tmp_path / "fold"
+    job = options(data, resample_masks=[str(data / "labeled" / "labeled_01.nrrd")], method="supervised", best_on_test=2)
+    assert run(whole, "prepare", job) == ExitCode.FINISHED
+    job["training"]["iterations"] = 2
+    assert run(fold, "train", {**job, "prepared": str(whole / "prepared"), "leave_out": "labeled_01"}) == ExitCode.FINISHED
+    result = last_result(fold)
+    assert result["scored"] == 1 and result["refused"] == [] and list(result["best_on_test"]["looks"]) == ["1", "2"]
+    row = (fold / "dice.csv").read_text().splitlines()[1]
+    assert row.startswith("labeled_01,") and "to which the mask was resampled" in row
 
 
 @pytest.mark.parametrize(("name", "code", "words"), [("unlabeled_00", "", "no labeled case 'unlabeled_00'"), ("labeled_00", "E801", "fewer than 2 labeled")])

@@ -19,6 +19,7 @@ from .data.cache import PreparedCase, PreparedSet
 from .data.checks import mask_channels, mask_on_image
 from .data.files import read_labels, read_volume
 from .data.naming import ending
+from .data.nearest import nearest_on_grid
 from .errors import InputError
 from .inference.model_file import write_model
 from .inference.segmenter import Segmenter, SegmentOptions
@@ -110,6 +111,8 @@ class HeldOutLooks:
         """Of every structure, on the case's own grid."""
         image = read_volume(Path(case.image), case.id, segmenter.assumed_spacing_mm)
         mask, names = read_labels(Path(case.label), case.id, segmenter.assumed_spacing_mm)
+        if case.is_mask_resampled:
+            mask = nearest_on_grid(mask, image.geometry)
         mask = mask_on_image(mask, image, case.id, may_be_smaller=ending(Path(case.label)) == ".seg.nrrd")
         truth = mask_channels(mask, self._prepared.labels, case.id, names)
         found = segmenter.segment(image, SegmentOptions(), name=case.id).labels.array

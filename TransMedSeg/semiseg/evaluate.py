@@ -23,6 +23,9 @@ from .metrics.table import Table
 
 Report = Callable[..., None]
 
+RESAMPLED = "scored on the image's grid, to which the mask was resampled (nearest neighbor)"
+"""Note on a row whose reference had lain on another grid."""
+
 _NOT_MASKS = (".probability", ".uncertainty")
 
 
@@ -34,11 +37,14 @@ class Pair:
         case: Case id.
         prediction: Label map file.
         reference: Label map file.
+        resample_reference: Where the reference lies on another grid, score on the prediction's (nearest neighbor; a note says so). For masks that a
+            person has let be resampled; elsewhere what a score is measured on stays as it was drawn.
     """
 
     case: str
     prediction: Path
     reference: Path
+    resample_reference: bool = False
 
 
 @dataclass
@@ -65,8 +71,9 @@ def evaluate(
     """Scores predictions on the grid of their references and writes ``dice.csv``, ``dice.json`` and ``dice.txt``.
 
     A prediction that is the reference's lattice turned, flipped or cut is put in place exactly. On any other grid it
-    is refused (E701), or resampled with nearest neighbor when asked for, which a note says. Structures are matched by
-    name where the file has names, then by value. A pair that is refused is reported; the others are scored.
+    is refused (E701), or resampled with nearest neighbor when asked for, which a note says; or the reference is
+    (``Pair.resample_reference``). Structures are matched by name where the file has names, then by value. A pair that
+    is refused is reported; the others are scored.
 
     Args:
         pairs: See :func:`pair_folders`.
@@ -157,12 +164,12 @@ def _score(pair: Pair, labels: Sequence[dict[str, Any]], table: Table, report: R
     prediction, prediction_names = read_labels(pair.prediction, pair.case)
     # A reference that states no spacing was segmented on an assumed one: the prediction's file says which.
     reference, reference_names = read_labels(pair.reference, pair.case, prediction.geometry.spacing_mm)
-    prediction = _on_grid(prediction, reference.geometry, pair, report, resample)
+    prediction, reference, note = _on_one_grid(prediction, reference, pair, report, resample)
     wanted = _structures(labels, reference, reference_names, prediction_names)
     true = _places(reference.array, wanted, reference_names, pair, is_reference=True)
     found = _places(prediction.array, wanted, prediction_names, pair, is_reference=False)
     names = {place: str(one["name"]) for place, one in enumerate(wanted, start=1)}
-    rows = table.add(pair.case, found, true, reference.geometry.affine[:3, :3], names)
+    rows = table.add(pair.case, found, true, reference.geometry.affine[:3, :3], names, note)
     dice = {row.label: None if math.isnan(row.values["dice"]) else row.values["dice"] for row in rows}
     report(
         "case",
@@ -174,15 +181,16 @@ def _score(pair: Pair, labels: Sequence[dict[str, Any]], table: Table, report: R
     )
 
 
-def _on_grid(prediction: Volume, grid: Geometry, pair: Pair, report: Report, resample: bool) -> Volume:
-    """The prediction on the reference's grid.
+def _on_one_grid(prediction: Volume, reference: Volume, pair: Pair, report: Report, resample: bool) -> tuple[Volume, Volume, str]:
+    """Prediction and reference on the reference's grid, or on the prediction's where the reference may be resampled; and a note.
 
     Raises:
-        InputError: It lies elsewhere in space (E702) or on another grid that nobody allowed to resample (E701).
+        InputError: They lie in different places (E702) or on different grids that nobody allowed to resample (E701).
     """
+    grid = reference.geometry
     placed = place_on_grid(prediction, grid, may_be_smaller=True)
     if placed is not None:
-        return placed
+        return placed, reference, ""
     mine, theirs = _box_mm(prediction.geometry), _box_mm(grid)
     apart_mm = float(np.linalg.norm(mine.mean(axis=0) - theirs.mean(axis=0)))
     if (mine[0] > theirs[1]).any() or (theirs[0] > mine[1]).any():
@@ -192,6 +200,8 @@ def _on_grid(prediction: Volume, grid: Geometry, pair: Pair, report: Report, res
             code="E702",
             path=pair.prediction,
         )
+    if pair.resample_reference:
+        return prediction, nearest_on_grid(reference, prediction.geometry), RESAMPLED
     grids = f"prediction {prediction.geometry.describe()}, reference {grid.describe()}"
     if not resample:
         raise InputError(
@@ -204,7 +214,7 @@ def _on_grid(prediction: Volume, grid: Geometry, pair: Pair, report: Report, res
         f"{pair.case}: the prediction was resampled to the reference's grid for comparison (nearest neighbor; {grids})."
     )
     report("warning", code="E701", message=message, hint="")
-    return nearest_on_grid(prediction, grid)
+    return nearest_on_grid(prediction, grid), reference, ""
 
 
 def _box_mm(geometry: Geometry) -> np.ndarray:

@@ -50,7 +50,7 @@ class PrepareOptions:
         different_unlabeled: ``"use"`` or ``"leave_out"`` unlabeled volumes that differ strongly from the labeled ones.
         masks: Mask file by image file, in place of the one that was found by name.
         resample_masks: Image files whose masks may be resampled where they lie on another grid (nearest neighbor);
-            the score of a held-out case is measured on its own mask all the same.
+            left out or held out, such a case is scored on its image's grid, and its row says so.
         seed: Draws the validation patients.
     """
 
@@ -223,6 +223,7 @@ def _prepare_case(
         label_voxels=counts,
         quantiles=intensity_quantiles(image),
         thumbnail=thumbnail(volume),
+        is_mask_resampled=note == _RESAMPLED,
     )
 
 

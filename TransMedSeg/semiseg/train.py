@@ -319,7 +319,7 @@ def _score_held_out(
         return {}
     done = {result.source: result.id for result in read_results(out_dir) if result.status != "failed"}
     pairs = [
-        Pair(case.id, out_dir / f"{done[case.image]}.seg.nrrd", Path(case.label)) for case in cases if case.image in done
+        Pair(case.id, out_dir / f"{done[case.image]}.seg.nrrd", Path(case.label), case.is_mask_resampled) for case in cases if case.image in done
     ]
     found = evaluate(pairs, prepared.labels, run_dir, report)
     scores = found.table.to_json()["summary"]

@@ -38,7 +38,7 @@ class TrainJob:
         held_out: Files and folders with images and masks for the final score.
         masks: Mask file by image file, in place of the one that was found by name.
         resample_masks: Image files whose masks may be resampled where they lie on another grid (nearest neighbor);
-            the score of a held-out case is measured on its own mask all the same.
+            left out or held out, such a case is scored on its image's grid, and its row says so.
         different_unlabeled: "use" or "leave_out" unlabeled volumes that differ strongly from the labeled ones.
         num_labeled: Only the first so many labeled cases keep their masks; the rest is used without.
         num_validation: Labeled patients set aside to watch the training.

@@ -41,6 +41,7 @@ class PreparedCase:
         label_voxels: Voxels on the source grid per channel, background first; empty without a mask.
         quantiles: Intensities of the prepared image at evenly spaced ranks, to compare cases.
         thumbnail: 8 x 8 x 8 box means of the source, canonical, z-scored, to find duplicates.
+        is_mask_resampled: The mask lay on another grid and was brought to the image's, as a person has asked.
     """
 
     id: str
@@ -58,6 +59,7 @@ class PreparedCase:
     label_voxels: list[int] = field(default_factory=list)
     quantiles: list[float] = field(default_factory=list)
     thumbnail: list[float] = field(default_factory=list)
+    is_mask_resampled: bool = False
 
     @property
     def is_used(self) -> bool:

@@ -54,7 +54,7 @@ class Table:
     rows: list[Row] = field(default_factory=list)
 
     def add(
-        self, case: str, prediction: np.ndarray, reference: np.ndarray, step_mm: Any, labels: dict[int, str]
+        self, case: str, prediction: np.ndarray, reference: np.ndarray, step_mm: Any, labels: dict[int, str], note: str = ""
     ) -> list[Row]:
         """Scores every structure of one case.
 
@@ -64,11 +64,12 @@ class Table:
             reference: Label map of the same shape.
             step_mm: As in :func:`score_masks`.
             labels: Name of each value that counts.
+            note: What a reader must know of all these rows.
         """
-        added = [
-            Row(case, name, *score_masks(prediction == value, reference == value, step_mm))
-            for value, name in labels.items()
-        ]
+        added = []
+        for value, name in labels.items():
+            values, own_note = score_masks(prediction == value, reference == value, step_mm)
+            added.append(Row(case, name, values, "; ".join(part for part in (note, own_note) if part)))
         self.rows += added
         return added
 
