@@ -59,6 +59,7 @@ def test_a_step_repeats_with_all_that_it_leaves_behind(name, num_classes):
     """Statistics, class weights and counters are buffers: the same state, batch and random numbers give the same ones again."""
     batch = make_batches(MemoryCases(num_classes=num_classes)).batch(0)
     method = make_method(name, num_classes=num_classes).train()
+    method(batch, last_stage(method))  # so that there is something to be left behind
     state = {key: value.clone() for key, value in method.state_dict().items()}
     found = []
     for _ in range(2):

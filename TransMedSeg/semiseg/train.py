@@ -26,8 +26,8 @@ from .predict import predict, read_results
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .train_job import Resolved, TrainJob, as_json, resolve
 from .train_parts import make_batches, make_method, prepared_for, task_of
-from .training.case_labels import CaseLabels
 from .training.best import BEST_FILE, BestSoFar, MakeCard, write_stopped_model
+from .training.case_labels import CaseLabels
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
 from .training.memory import peak_host_memory_gb
@@ -258,8 +258,7 @@ def _result(
 
 def _card(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, ending: dict[str, Any]) -> dict[str, Any]:
     """The model's card; ``ending`` says how its training ended."""
-    own = (resolved.job.network, {**resolved.network_options, **_method_network_options(resolved)})
-    network, network_options = method.deployed_network or own
+    network, network_options = method.deployed_network or (resolved.job.network, resolved.network_options)
     patch = resolved.options.patch_size
     # Of the volumes as they came, not as they were prepared: new volumes are compared with these (E307).
     spacings = [prepared.cases[index].way_back.source.spacing_mm for index in prepared.indices("labeled")]
@@ -279,11 +278,6 @@ def _card(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, end
         "spacing_range_mm": [list(np.min(spacings, axis=0)), list(np.max(spacings, axis=0))],
         "intended_use": "research only",
     }
-
-
-def _method_network_options(resolved: Resolved) -> dict[str, Any]:
-    """What the method itself adds to the network (GraphCL's alignment stays at inference)."""
-    return {"bottleneck_graph": True} if getattr(resolved.method_options, "graph_alignment", False) else {}
 
 
 def _score_held_out(

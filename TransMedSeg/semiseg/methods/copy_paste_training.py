@@ -135,16 +135,16 @@ class CopyPasteTraining(nn.Module):
     Args:
         task: What is learned.
         options: See ``CopyPasteOptions``.
+        needs_teacher: Every self-training step has the teacher's output, also where the labels come from whole cases.
         **network_changes: Options of the network that the method insists on.
     """
 
-    def __init__(self, task: Task, options: CopyPasteOptions, **network_changes: object) -> None:
+    def __init__(self, task: Task, options: CopyPasteOptions, needs_teacher: bool = False, **network_changes: object) -> None:
         super().__init__()
         self.options = options
         self.num_classes = task.num_classes
         self.student = task.make_network(**network_changes)
-        # The paper's statistics come from the teacher's features, so it looks at the patches even when it labels whole cases.
-        self._wants_teacher = getattr(options, "statistics", "same_net") == "teacher"
+        self._needs_teacher = needs_teacher
         self.teacher = Teacher(self.student, options.decay, options.average_buffers, options.teacher_training_mode)
         self.register_buffer("pseudo_share", torch.zeros(()))
         self.register_buffer("pseudo_entropy", torch.zeros(()))
@@ -176,7 +176,7 @@ class CopyPasteTraining(nn.Module):
         if progress.stage == SELF_TRAIN or self.options.deploy == "teacher":
             self.teacher.update(self.student, progress.iteration)
 
-    def pretrain(self, batch: Batch) -> tuple[dict[str, Tensor], NetworkOutput]:
+    def pretrain(self, batch: Batch) -> dict[str, Tensor]:
         """Labeled images mixed with labeled images; both mixtures of each pair, so no label is wasted."""
         images = batch.perturb_labeled() if self.options.perturb else batch.labeled
         labels = batch.labels
@@ -185,8 +185,7 @@ class CopyPasteTraining(nn.Module):
             frame = self._frame(images, generator)
             partner = torch.arange(len(images), device=images.device) ^ 1  # 0 with 1, 2 with 3, ...
             images, labels = mix(images, images[partner], frame), mix(labels, labels[partner], frame)
-        output = self.student(images)
-        return {"supervised": dice_and_cross_entropy(output.logits, labels)}, output
+        return {"supervised": dice_and_cross_entropy(self.student(images).logits, labels)}
 
     def self_train(self, batch: Batch) -> SelfTrainingStep:
         """Labeled and unlabeled images, mixed both ways or each by itself."""
@@ -250,7 +249,7 @@ class CopyPasteTraining(nn.Module):
         images, pseudo = batch.unlabeled, batch.unlabeled_labels
         if pseudo is not None:
             self.pseudo_share.copy_((pseudo > 0).float().mean())
-            seen = self.teacher(images) if self._wants_teacher else None
+            seen = self.teacher(images) if self._needs_teacher else None
             return seen, pseudo, torch.ones_like(pseudo, dtype=torch.bool), torch.ones_like(pseudo, dtype=torch.float32)
         teacher = self._teach(images)
         pseudo, untouched = pseudo_labels(

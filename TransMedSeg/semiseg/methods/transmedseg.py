@@ -15,17 +15,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..data.batches import Batch
-from .base import AbstractMethod, Preset, Progress, Task, total_of
-from .copy_paste_training import FAITHFUL, PRETRAIN, CopyPasteOptions, CopyPasteTraining
+from .base import Preset, Task
+from .copy_paste_method import AbstractCopyPaste
+from .copy_paste_training import FAITHFUL, CopyPasteOptions, SelfTrainingStep
 from .graphcl import GraphOptions, GraphTerm, bottleneck_channels
 from .presets import FAITHFUL_LA, PLUS
-from .tsa_term import FAITHFUL_TSA, TSAOptions, plugged_tsa
+from .tsa_term import FAITHFUL_TSA, TSAOptions
 
 
-class TransMedSeg(AbstractMethod):
+class TransMedSeg(AbstractCopyPaste):
     """BCP with graph alignment, clustering and transferable semantic augmentation."""
 
     @dataclass(frozen=True)
@@ -43,48 +43,11 @@ class TransMedSeg(AbstractMethod):
     }
 
     def __init__(self, task: Task, options: Options) -> None:
-        super().__init__()
-        self.options = options
-        self.core = CopyPasteTraining(task, options, bottleneck_graph=options.graph_alignment)
+        super().__init__(task, options, bottleneck_graph=options.graph_alignment)
         self.graph = GraphTerm(bottleneck_channels(self.core.student, task.two_dimensional), options)
-        self.tsa = plugged_tsa(self.core.student, task.num_classes, options)
-        self.stages = self.core.stages
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        if progress.stage == PRETRAIN or batch.unlabeled is None:
-            return total_of(self.core.pretrain(batch)[0])
-        step = self.core.self_train(batch)
-        terms = dict(step.terms)
-        if self.options.clustering_weight > 0:
-            terms["clustering"] = self.graph(step.output.features["bottleneck"])
-        if self.tsa is not None:
-            terms["tsa"] = self.tsa.on_mixtures(self.core.student, step, progress)
-        return total_of(terms)
-
-    def start_stage(self, stage: str) -> None:
-        self.core.start_stage(stage)
-
-    @property
-    def case_labeling(self) -> tuple[str, int]:
-        return self.core.case_labeling
-
-    def label_case(self, maps: Tensor) -> Tensor:
-        return self.core.label_case(maps)
-
-    def after_step(self, progress: Progress) -> None:
-        self.core.after_step(progress)
+    def added_terms(self, step: SelfTrainingStep) -> dict[str, Tensor]:
+        return {"clustering": self.graph(step.output.features["bottleneck"])} if self.options.clustering_weight > 0 else {}
 
     def diagnostics(self) -> dict[str, float]:
-        return {
-            **self.core.diagnostics(),
-            "negative_affinity_share": float(self.graph.negative_share),
-            **(self.tsa.diagnostics() if self.tsa is not None else {}),
-        }
-
-    @property
-    def student_network(self) -> nn.Module | None:
-        return None if self.deployed is self.core.student else self.core.student
-
-    @property
-    def deployed(self) -> nn.Module:
-        return self.core.deployed
+        return {**super().diagnostics(), "negative_affinity_share": float(self.graph.negative_share)}
