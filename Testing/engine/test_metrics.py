@@ -66,7 +66,6 @@ class TestByHand:
         forth, back = surface_distances(a, b), surface_distances(b, a)
         assert (forth.asd, back.asd) == (4.0, 0.0)
         assert forth.assd == back.assd == pytest.approx((0 + 8 + 0) / 3)
-        assert forth.hausdorff == 8.0
 
     def test_hd95_is_the_percentile_of_both_sets_together(self):
         a = mask_of("#" * 20 + ".")
@@ -166,7 +165,7 @@ def test_near_and_far_voxels_are_measured_alike(axis, gap, monkeypatch):
         forth, back = slow_distances(a, b, step)
         np.testing.assert_allclose(found.to_reference, forth, atol=1e-9)
         np.testing.assert_allclose(found.to_prediction, back, atol=1e-9)
-        assert found.hausdorff >= gap * step[axis] - 5
+        assert max(found.to_reference.max(), found.to_prediction.max()) >= gap * step[axis] - 5
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

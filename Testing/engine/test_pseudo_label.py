@@ -1,4 +1,4 @@
-"""Pseudo-labels: thresholds, largest components on host and device, and the gates."""
+"""Pseudo-labels: thresholds, and largest components on host and device."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ import torch
 from scipy import ndimage
 
 from semiseg.methods import pseudo_label
-from semiseg.methods.pseudo_label import (
-    believable_volume,
-    confident,
-    hard_labels,
-    largest_component,
-    pseudo_labels,
-    ready_for_self_training,
-)
+from semiseg.methods.pseudo_label import hard_labels, largest_component, pseudo_labels
 
 
 def test_two_class_threshold_includes_its_own_value_and_more_classes_take_the_largest():
@@ -125,21 +118,3 @@ def test_removed_foreground_is_reported():
     logits[0, 1, 0, 0, :3], logits[0, 1, 3, 3, 3] = 3.0, 3.0
     labels, unchanged = pseudo_labels(logits)
     assert labels.sum() == 3 and (~unchanged).nonzero().tolist() == [[0, 3, 3, 3]]
-
-
-def test_confidence_asks_for_the_largest_probability():
-    logits = torch.tensor([[0.6, 0.4], [0.8, 0.2], [0.1, 0.9]]).log()[..., None]
-    assert confident(logits).flatten().tolist() == [False, True, True]
-
-
-def test_volume_gate_refuses_empty_tiny_and_huge_labels():
-    labels = torch.zeros(4, 10, 10, 10, dtype=torch.int64)
-    for sample, voxels in enumerate((0, 10, 100, 900)):
-        labels[sample].view(-1)[:voxels] = 1
-    assert believable_volume(labels, 100).tolist() == [False, False, True, False]
-    assert believable_volume(labels, torch.tensor(0.0)).tolist() == [False, False, False, False]
-
-
-def test_self_training_waits_for_a_believable_foreground_share():
-    assert ready_for_self_training(0.08, 0.09)
-    assert not ready_for_self_training(0.02, 0.09) and not ready_for_self_training(0.3, 0.09)

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from tiny_model import LEFT_ATRIUM, box_volume, card_of, thresholding_weights, write_tiny_model
 
 from semiseg.data.geometry import Geometry
 from semiseg.data.preprocess import Preprocessing
@@ -25,9 +26,8 @@ from semiseg.inference import memory as memory_module
 from semiseg.inference import segmenter as segmenter_module
 from semiseg.inference.memory import fitting_patch, gpu_memory_gb, is_out_of_memory
 from semiseg.inference.model_file import FORMAT_VERSION, read_model, write_model
-from semiseg.inference.postprocess import count_components, keep_largest_component, remove_small_islands
+from semiseg.inference.postprocess import keep_largest_component, remove_small_islands
 from semiseg.inference.segmenter import Segmenter, SegmentOptions, normalized_entropy
-from tiny_model import LEFT_ATRIUM, box_volume, card_of, thresholding_weights, write_tiny_model
 
 ENGINE = Path(segmenter_module.__file__).parents[2]
 
@@ -361,12 +361,12 @@ class TestPostprocess:
     def test_connectivity_decides_whether_corners_join(self):
         labels = np.zeros((3, 3, 3), np.uint8)
         labels[0, 0, 0] = labels[1, 1, 1] = labels[2, 2, 2] = 1
-        assert [count_components(labels == 1, n) for n in (6, 18, 26)] == [3, 3, 1]
+        assert [keep_largest_component(labels, connectivity=n).sum() for n in (6, 18, 26)] == [1, 1, 3]
         labels[2, 2, 2], labels[0, 1, 1] = 0, 0
         labels[0, 1, 0] = 1  # an edge away from [1, 1, 1]
-        assert [count_components(labels == 1, n) for n in (6, 18, 26)] == [2, 1, 1]
+        assert [keep_largest_component(labels, connectivity=n).sum() for n in (6, 18, 26)] == [2, 3, 3]
         with pytest.raises(ValueError):
-            count_components(labels == 1, 8)
+            keep_largest_component(labels, connectivity=8)
 
     def test_slicewise_keeps_a_piece_in_each_slice(self):
         labels = np.zeros((2, 1, 6), np.uint8)
@@ -391,8 +391,8 @@ class TestPostprocess:
     def test_what_stays_is_one_piece_and_the_largest(self, bits, connectivity):
         mask = np.array([(bits >> place) & 1 for place in range(60)], np.uint8).reshape(3, 4, 5)
         found = keep_largest_component(mask, connectivity=connectivity)
-        assert count_components(found, connectivity) == min(1, mask.any())
         structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+        assert ndimage.label(found, structure)[1] == min(1, mask.any())
         pieces, count = ndimage.label(mask, structure)
         sizes = np.bincount(pieces.ravel())[1:] if count else [0]
         assert found.sum() == max(sizes) and not (found & ~mask.astype(bool)).any()

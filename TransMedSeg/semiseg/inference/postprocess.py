@@ -48,12 +48,6 @@ def remove_small_islands(
     return _clean(labels, values, connectivity, slicewise, lambda sizes: sizes >= min_voxels)
 
 
-def count_components(mask: np.ndarray, connectivity: int = 26) -> int:
-    """Number of connected pieces of a (slice, row, column) mask."""
-    box = joint_box(mask)
-    return 0 if box is None else int(ndimage.label(mask[box], _structure(connectivity))[1])
-
-
 def _structure(connectivity: int) -> np.ndarray:
     if connectivity not in CONNECTIVITY:
         raise ValueError(f"connectivity is 6, 18 or 26; got {connectivity}.")

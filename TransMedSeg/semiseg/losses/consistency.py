@@ -33,16 +33,6 @@ def mean_square(logits_BCX: Tensor, other_BCX: Tensor, weight_BX: Tensor | None 
         return weighted_mean(difference_BCX.square().mean(1), weight_BX)
 
 
-def kl_divergence(logits_BCX: Tensor, reference_BCX: Tensor, weight_BX: Tensor | None = None) -> Tensor:
-    """Kullback-Leibler divergence KL(reference || prediction), mean over voxels, in nats.
-
-    Gradients flow to both; detach a teacher. Swap the arguments for the other direction.
-    """
-    with torch.autocast(logits_BCX.device.type, enabled=False):
-        log_p, log_q = reference_BCX.float().log_softmax(1), logits_BCX.float().log_softmax(1)
-        return weighted_mean((log_p.exp() * (log_p - log_q)).sum(1), weight_BX)
-
-
 def symmetric_kl(logits_BCX: Tensor, other_BCX: Tensor, weight_BX: Tensor | None = None) -> Tensor:
     """Half the sum of both Kullback-Leibler divergences, mean over voxels, in nats.
 

@@ -1,4 +1,4 @@
-"""Pseudo-labels: hard labels of a teacher, largest component of each class, and checks that they can be believed.
+"""Pseudo-labels: hard labels of a teacher, reduced to the largest component of each class.
 
 Axes: B batch, C classes, X space. Connectivity is named by the neighbors of a voxel: 6, 18 or 26 in a volume,
 ``"slices"`` for the 8 neighbors within each (row, column) slice. BCP uses 26 on LA, 18 on Pancreas and slices on ACDC.
@@ -40,11 +40,6 @@ def pseudo_labels(
     labels_BX = hard_labels(logits_BCX, threshold)
     reduced_BX = largest_component(labels_BX, logits_BCX.shape[1], connectivity, keep_share)
     return reduced_BX, reduced_BX == labels_BX
-
-
-def confident(logits_BCX: Tensor, threshold: float = 0.7) -> Tensor:
-    """(batch, *space) bool: the most probable class has at least this probability."""
-    return logits_BCX.detach().float().softmax(1).amax(1) >= threshold
 
 
 def largest_component(
@@ -145,28 +140,3 @@ def _smallest_neighbor(values_BX: Tensor, connectivity: int) -> Tensor:
         pooled = F.max_pool3d(negated, window, stride=1, padding=tuple(side // 2 for side in window))
         largest = pooled if largest is None else torch.maximum(largest, pooled)
     return (-largest[:, 0]).to(values_BX.dtype)
-
-
-def believable_volume(
-    labels_BX: Tensor, reference_voxels: float | Tensor, low: float = 0.2, high: float = 5.0
-) -> Tensor:
-    """(batch,) bool: foreground is there and its volume is within ``low`` .. ``high`` times the reference.
-
-    Args:
-        labels_BX: (batch, *space) integers.
-        reference_voxels: Median foreground voxels of labeled patches of the same size.
-        low: Smallest believable ratio.
-        high: Largest believable ratio.
-    """
-    voxels_B = (labels_BX > 0).flatten(1).sum(1)
-    return (voxels_B > 0) & (voxels_B >= low * reference_voxels) & (voxels_B <= high * reference_voxels)
-
-
-def ready_for_self_training(
-    unlabeled_share: float | Tensor, labeled_share: float | Tensor, low: float = 0.3, high: float = 3.0
-) -> bool | Tensor:
-    """Is the foreground share found in unlabeled cases within ``low`` .. ``high`` times that of the labels?
-
-    If not after pretraining, pseudo-labels would teach the student a missing or a leaking organ.
-    """
-    return (unlabeled_share >= low * labeled_share) & (unlabeled_share <= high * labeled_share)

@@ -49,11 +49,6 @@ class SurfaceDistances:
         return float(np.percentile(np.concatenate([self.to_reference, self.to_prediction]), 95))
 
     @property
-    def hausdorff(self) -> float:
-        """The largest distance of both sets."""
-        return float(max(self.to_reference.max(), self.to_prediction.max()))
-
-    @property
     def asd(self) -> float:
         """Mean distance from prediction to reference; the name the papers print, not symmetric."""
         return float(self.to_reference.mean())
