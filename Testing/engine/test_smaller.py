@@ -57,6 +57,24 @@ def test_every_fix_is_smaller_and_fits_the_networks(batch, patch, share, found):
     assert [fix["training"] for fix in fixes] == found
 
 
+def test_a_network_of_one_size_is_offered_no_smaller_patch():
+    """Such as MONAI's UNETR, whose position embeddings are as many as its patch has tokens."""
+    options = TrainOptions(batch_labeled=4, batch_unlabeled=4, patch_size=(96, 96, 96))
+    assert [list(fix["training"]) for fix in fixes_for(options, 0.5, has_one_size=True)] == [["batch_labeled", "batch_unlabeled"]]
+    assert len(fixes_for(options, 0.5)) == 2
+
+
+@pytest.mark.parametrize("size", [None, (16, 16, 16)])
+def test_the_message_follows_the_network(size, tmp_path):
+    """Whichever of the networks of a method has one size."""
+    method = make_method("transmedseg")
+    method.deployed.fixed_image_size = size
+    options = train_options(iterations=2, patch_size=(64, 64, 64), batch_labeled=4)
+    error = Fit(method, make_batches(MemoryCases()), options, CPU)._out_of_memory()
+    assert "batch 2 instead of 4" in error.hint and ("patch" in error.hint) == (size is None)
+    assert any("patch_size" in fix["training"] for fix in error.fixes) == (size is None)
+
+
 @pytest.mark.parametrize("name", ALL_METHODS)
 def test_every_method_continues_with_less(name, tmp_path):
     """Nothing in the state of a method depends on how many samples of which size it was shown."""

@@ -32,7 +32,7 @@ def describe() -> dict[str, Any]:
         "torch_cuda": torch.version.cuda,
         "devices": devices(),
         "goals": list(GOALS),
-        "networks": _networks(),
+        "networks": [*_networks(), *_monai_networks()],
         "monai": monai(),
         "methods": _methods(),
         "job": options_of(TrainJob),
@@ -44,8 +44,8 @@ def describe() -> dict[str, Any]:
 
 
 def _networks() -> list[dict[str, Any]]:
-    """Every network that a job may name; each is built once."""
-    from .networks import CHOOSABLE, NETWORKS, build_network
+    """Every network of ours that a job may name; each is built once."""
+    from .networks import CHOOSABLE, DEFAULT_NETWORK, NETWORKS, build_network
 
     networks = []
     for name in CHOOSABLE:
@@ -56,6 +56,7 @@ def _networks() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "title": entry.title,
+                "is_default": name == DEFAULT_NETWORK,
                 "source": entry.source,
                 "spatial_dims": entry.spatial_dims,
                 "parameters": sum(p.numel() for p in network.parameters()),
@@ -64,6 +65,30 @@ def _networks() -> list[dict[str, Any]]:
             }
         )
     return networks
+
+
+def _monai_networks() -> list[dict[str, Any]]:
+    """Those of MONAI that are known to work, where MONAI is installed. Their table holds their counts: building them all takes a minute and a gigabyte."""
+    from .networks import MONAI
+    from .networks.monai_network import MonaiOptions
+    from .networks.monai_table import MONAI_NETWORKS, filled
+
+    if _missing_for_monai():
+        return []
+    options = options_of(MonaiOptions)
+    return [
+        {
+            "name": f"{MONAI}{name}",
+            "title": f"{entry.title} (MONAI)",
+            "is_default": False,
+            "source": entry.source,
+            "spatial_dims": 3,
+            "parameters": entry.parameters,
+            "parameters_for": "1 channel, 2 classes" + (", 96 x 96 x 96 voxels" if entry.has_one_size else ""),
+            "options": [{**one, "default": filled(name, {}).get(one["name"], one["default"])} for one in options],
+        }
+        for name, entry in MONAI_NETWORKS.items()
+    ]
 
 
 def _methods() -> list[dict[str, Any]]:
@@ -86,12 +111,11 @@ def _methods() -> list[dict[str, Any]]:
 
 
 def monai() -> dict[str, Any]:
-    """Networks of MONAI, which are not listed one by one: whether they can be used here, their name in a job, and their options."""
+    """Any other network of MONAI: whether it can be used here, its name in a job, and its options."""
     from .networks import MONAI
     from .networks.monai_network import MonaiOptions
 
-    # What lacks is found without an import, which takes seconds; some of its networks need einops.
-    missing = [package for package in ("monai", "einops") if importlib.util.find_spec(package) is None]
+    missing = _missing_for_monai()
     return {
         "name": f"{MONAI}NAME",
         "title": f"any 3-D network of MONAI that ends in a convolution, such as {MONAI}SwinUNETR",
@@ -99,6 +123,11 @@ def monai() -> dict[str, Any]:
         "missing": missing,
         "options": options_of(MonaiOptions),
     }
+
+
+def _missing_for_monai() -> list[str]:
+    """The packages that are not installed. Found without an import, which takes seconds; some of MONAI's networks need einops."""
+    return [package for package in ("monai", "einops") if importlib.util.find_spec(package) is None]
 
 
 def devices() -> list[dict[str, Any]]:

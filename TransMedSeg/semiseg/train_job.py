@@ -22,8 +22,9 @@ from .job_options import options_from
 from .methods import METHODS, load_method
 from .methods.base import AbstractMethod
 from .methods.tsa_term import DEFAULT_WEIGHT
-from .networks import CHOOSABLE, MONAI, network_entry
-from .networks.monai_network import MonaiOptions
+from .networks import CHOOSABLE, DEFAULT_NETWORK, MONAI, network_entry
+from .networks.monai_network import MonaiOptions, sides_of
+from .networks.monai_table import MONAI_NETWORKS
 from .training.options import TrainOptions
 from .training.plan import GOALS, Plan, make_plan
 
@@ -137,6 +138,7 @@ def resolve(job: TrainJob, device: torch.device) -> Resolved:
     if "iterations" in job.training:
         training.pop("minutes", None)  # a stated number of steps beats a planned length
     training.update(job.training)
+    network_options, training = _of_one_size(job, network_options, training)
     preprocessing = dict(job.preprocessing)
     if plan is not None and plan.spacing_mm is not None and not states_spacing:
         preprocessing["spacing_mm"] = plan.spacing_mm  # never finer than the layout's: that grid is what was planned from
@@ -171,7 +173,7 @@ def _plan(job: TrainJob, found: CaseList | None, device: torch.device) -> Plan:
 
 def _downscale(job: TrainJob) -> int | None:
     """By what the sides of the patch must divide, where the job decides it; nonsense is refused in words with the other options of the network."""
-    options = job.network_options
+    options = network_entry(job.network).filled(job.network_options)
     stated = options.get("downscale", MonaiOptions().downscale) if job.network.startswith(MONAI) else options.get("depth")
     if not isinstance(stated, int) or not 1 <= stated <= 256:
         return None
@@ -180,12 +182,30 @@ def _downscale(job: TrainJob) -> int | None:
 
 def _network_options(job: TrainJob, preset: Mapping[str, Any], plan: Plan | None) -> dict[str, Any]:
     """What the job says, else the preset, else the plan; refused before the data are prepared."""
-    kind = network_entry(job.network).options
-    known = {entry.name for entry in fields(kind)}
+    entry = network_entry(job.network)
+    kind = entry.options
+    known = {one.name for one in fields(kind)}
     values = {key: value for key, value in {**(plan.network_options if plan else {}), **preset}.items() if key in known}
     values.update(job.network_options)
+    if plan is not None:  # a resolved job says it all; what it was begun with must not change
+        values = entry.filled(values)
     options_from(kind, values, f"the network {job.network}")
     return values
+
+
+def _of_one_size(job: TrainJob, network_options: dict[str, Any], training: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A network that is built for images of one size gets that of the patch; where the job states the network's alone, the patch gets that."""
+    arguments = network_options.get("arguments", {})
+    if not job.network.startswith(MONAI) or not isinstance(arguments, Mapping):
+        return network_options, training
+    sides = sides_of(arguments.get("img_size"))
+    if sides is not None and "patch_size" not in job.training:
+        training = {**training, "patch_size": list(sides)}
+    entry = MONAI_NETWORKS.get(job.network.removeprefix(MONAI))
+    if entry is not None and entry.has_one_size and "img_size" not in arguments:
+        patch = training.get("patch_size", list(TrainOptions().patch_size))
+        network_options = {**network_options, "arguments": {**arguments, "img_size": list(patch)}}
+    return network_options, training
 
 
 def _found(job: TrainJob) -> CaseList:
@@ -203,7 +223,7 @@ def _with_layout(job: TrainJob, found: CaseList | None) -> TrainJob:
     return replace(
         job,
         labels=labels,
-        network=job.network or layout.network or "vnet",
+        network=job.network or layout.network or DEFAULT_NETWORK,
         assumed_spacing_mm=None if spacing is None else list(spacing),
         preprocessing=preprocessing,
     )

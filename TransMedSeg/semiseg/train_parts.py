@@ -91,6 +91,12 @@ def _check_patch(resolved: Resolved, method: AbstractMethod) -> None:
             f"The network {resolved.job.network} works on {network.spatial_dims} axes; the patch {patch} has {len(sides)}.",
             hint="A patch of slices has 1 as its first side.",
         )
+    only = getattr(network, "fixed_image_size", None)
+    if only is not None and tuple(sides) != only:
+        raise InputError(
+            f"The network {resolved.job.network} is built for images of {only} voxels; the patch has {tuple(sides)}.",
+            hint="Leave out img_size among its arguments, which then follows from training.patch_size, or state the same in both.",
+        )
     if any(side % network.downscale for side in sides):
         raise InputError(
             f"The sides of the patch {patch} must divide by {network.downscale}, because the network halves them so often.",

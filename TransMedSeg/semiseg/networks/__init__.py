@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -10,6 +12,7 @@ from torch import nn
 from ..errors import InputError
 from .monai_network import PREFIX as MONAI
 from .monai_network import MonaiNetwork, MonaiOptions
+from .monai_table import MONAI_NETWORKS, filled
 from .resvnet import ResVNet, ResVNetOptions
 from .semigda import SemiGDANetwork, SemiGDANetworkOptions
 from .two_networks import TwoNetworks, TwoNetworksOptions, TwoPlanarNetworksOptions
@@ -27,6 +30,7 @@ class NetworkEntry(NamedTuple):
         options: The dataclass of its options; the docstring explains each.
         build: (in_channels, num_classes, options) -> network.
         by_method_only: A method builds it from others and writes it to the model file; a job cannot choose it.
+        filled: Options as a job states them -> with what this network needs beyond the defaults of the dataclass.
     """
 
     title: str
@@ -35,6 +39,7 @@ class NetworkEntry(NamedTuple):
     options: type
     build: Any
     by_method_only: bool = False
+    filled: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
 
 def _two_networks(in_channels: int, num_classes: int, options: TwoNetworksOptions) -> TwoNetworks:
@@ -63,6 +68,9 @@ NETWORKS: dict[str, NetworkEntry] = {
 CHOOSABLE = tuple(name for name, entry in NETWORKS.items() if not entry.by_method_only)
 """The networks that a job can choose, beside ``monai:`` and a name of MONAI's."""
 
+DEFAULT_NETWORK = "vnet"
+"""Where neither the job nor the layout of its files names one."""
+
 
 def network_entry(name: str) -> NetworkEntry:
     """The entry of a network; ``monai:NAME`` is any network of MONAI.
@@ -71,8 +79,10 @@ def network_entry(name: str) -> NetworkEntry:
         InputError: There is no network of this name.
     """
     if name.startswith(MONAI):
-        title = name.removeprefix(MONAI)
-        return NetworkEntry(title, "MONAI", 3, MonaiOptions, lambda i, c, o: MonaiNetwork(title, i, c, o))
+        kind = name.removeprefix(MONAI)
+        known = MONAI_NETWORKS.get(kind)
+        title, source = (known.title, known.source) if known else (kind, "MONAI")
+        return NetworkEntry(title, source, 3, MonaiOptions, lambda i, c, o: MonaiNetwork(kind, i, c, o), filled=partial(filled, kind))
     if name not in NETWORKS:
         raise InputError(f"There is no network named {name!r}.", hint=f"Choose one of {', '.join(CHOOSABLE)}, or {MONAI}NAME with MONAI installed.")
     return NETWORKS[name]
@@ -102,7 +112,7 @@ def build_network(name: str, in_channels: int, num_classes: int, options: dict[s
             f"The network {name!r} has no option {', '.join(sorted(unknown))}.", hint=f"It has {', '.join(sorted(known))}."
         )
     try:
-        chosen = entry.options(**(options or {}))
+        chosen = entry.options(**entry.filled(options or {}))
     except ValueError as error:
         raise InputError(f"The options of the network {name!r} do not fit: {error}.") from error
     return entry.build(in_channels, num_classes, chosen)

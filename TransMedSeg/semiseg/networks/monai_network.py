@@ -25,7 +25,8 @@ class MonaiOptions:
     """Options of a network of MONAI.
 
     Attributes:
-        arguments: What MONAI's class is called with, such as ``{"feature_size": 12}``; channels and classes follow from the task.
+        arguments: What MONAI's class is called with, such as ``{"feature_size": 12}``; channels and classes follow from the task, and the
+            ``img_size`` of a network that is built for one size from the patch.
         downscale: Every patch side must divide by it. 32 suits SwinUNETR, 16 most others.
         bottleneck_graph: Put GraphCL's structure-aware alignment on the bottleneck.
     """
@@ -37,6 +38,13 @@ class MonaiOptions:
     def __post_init__(self) -> None:
         if self.downscale < 1:
             raise ValueError(f"downscale must be at least 1; got {self.downscale}")
+        if not isinstance(self.arguments, Mapping):
+            raise ValueError(f'arguments must be a group such as {{"feature_size": 12}}; got {self.arguments!r}')
+
+    @property
+    def fixed_image_size(self) -> tuple[int, ...] | None:
+        """The only size of image that the network takes, in voxels along (slice, row, column); None where it takes any."""
+        return sides_of(self.arguments.get("img_size"))
 
 
 class MonaiNetwork(nn.Module):
@@ -56,7 +64,7 @@ class MonaiNetwork(nn.Module):
 
     def __init__(self, name: str, in_channels: int, num_classes: int, options: MonaiOptions) -> None:
         super().__init__()
-        self.downscale = options.downscale
+        self.downscale, self.fixed_image_size = options.downscale, options.fixed_image_size
         self.network = _build(name, in_channels, num_classes, options.arguments)
         self.head_name, self.bottleneck_name, self.bottleneck_channels = self._look(name, in_channels, options)
         self.graph: nn.Module | None = None
@@ -105,8 +113,7 @@ class MonaiNetwork(nn.Module):
             for key, module in self.network.named_modules()
             if isinstance(module, nn.Conv3d)
         ]
-        side = options.arguments.get("img_size", 2 * options.downscale)
-        sides = [side] * 3 if isinstance(side, int) else list(side)
+        sides = list(options.fixed_image_size or (options.downscale, 2 * options.downscale, 2 * options.downscale))
         was_training = self.network.training
         try:
             found = self.network.eval()(torch.zeros(1, in_channels, *sides))
@@ -128,6 +135,13 @@ class MonaiNetwork(nn.Module):
         coarsest = min(output[0, 0].numel() for output in outputs.values())
         bottleneck = [key for key, output in outputs.items() if output[0, 0].numel() == coarsest][-1]
         return heads[-1], bottleneck, outputs[bottleneck].shape[1]
+
+
+def sides_of(size: Any) -> tuple[int, ...] | None:
+    """Three sides from an ``img_size`` of MONAI, which may be one number for all; None for anything else, which MONAI's class refuses itself."""
+    sides = [size] * 3 if isinstance(size, int) else size
+    is_size = isinstance(sides, (list, tuple)) and len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)
+    return tuple(sides) if is_size else None
 
 
 def _build(name: str, in_channels: int, num_classes: int, arguments: Mapping[str, Any]) -> nn.Module:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..networks import MONAI
+from ..networks import MONAI, network_entry
+from ..networks.monai_network import MonaiOptions, sides_of
 from .definition import Budget, DataSet, Study
 
 _ITERATIONS, _SECONDS, _LOOKS = 24, 1.0, 2
@@ -53,8 +54,13 @@ def miniature(options: dict[str, Any]) -> dict[str, Any]:
 def _small_patch(options: dict[str, Any], patch: list[int]) -> list[int]:
     if patch[0] == 1:
         return [1, *(min(side, _SIDE_OF_SLICES) for side in patch[1:])]
-    least = options.get("network_options", {}).get("downscale", 32) if options.get("network", "").startswith(MONAI) else _SIDE
-    return [min(side, least) for side in patch]
+    if not options.get("network", "").startswith(MONAI):
+        return [min(side, _SIDE) for side in patch]
+    network = network_entry(options["network"]).filled(options.get("network_options", {}))
+    if sides_of(network.get("arguments", {}).get("img_size")) is not None:
+        return patch  # the network takes no other
+    least = network.get("downscale", MonaiOptions().downscale)
+    return [min(side, most) for side, most in zip(patch, (least, 2 * least, 2 * least))]
 
 
 def _with_few_phantoms(data: DataSet, fewest: int | None) -> DataSet:

@@ -291,7 +291,8 @@ class Fit:
 
         if self.state_path is not None and self.world.is_main and self._good["iteration"] > self._saved_at:
             self._write(self._good)
-        return what_would_fit(self.options, self.device, self.iteration)
+        has_one_size = any(getattr(module, "fixed_image_size", None) is not None for module in self.method.modules())
+        return what_would_fit(self.options, self.device, self.iteration, has_one_size)
 
 
 class _Clock:

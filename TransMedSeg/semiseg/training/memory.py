@@ -11,10 +11,11 @@ from .options import TrainOptions
 from .smaller import fixes_for
 
 
-def what_would_fit(options: TrainOptions, device: torch.device, iteration: int) -> InputError:
+def what_would_fit(options: TrainOptions, device: torch.device, iteration: int, has_one_size: bool = False) -> InputError:
     """The message E206 with settings that need less than what is free.
 
     Activations grow with the voxels of a step, so memory is taken as proportional to them; a tenth is kept in reserve.
+    A network that is built for patches of one size is offered no smaller patch.
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -23,7 +24,7 @@ def what_would_fit(options: TrainOptions, device: torch.device, iteration: int) 
     else:
         total = available = needed = 0.0
     ratio = 0.5 if needed <= 0 else min(0.9 * available / max(needed, 1.0), 0.9)
-    fixes = fixes_for(options, ratio)
+    fixes = fixes_for(options, ratio, has_one_size)
     suggestions = []
     for change in (fix["training"] for fix in fixes):
         if "batch_labeled" in change:

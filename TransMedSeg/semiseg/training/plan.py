@@ -67,7 +67,7 @@ def make_plan(
     if spatial_dims == 2:
         return _plan_slices(goal, device, shape, spacing_mm, downscale or 16, minutes)
     if device.type == "cuda":
-        patch = _patch(shape, (80, 112, 112), downscale or 16)
+        patch = _patch_for(shape, (80, 112, 112), downscale, 16)
         return Plan(
             None,
             {"width": 16},
@@ -75,11 +75,11 @@ def make_plan(
             f"GPU: own grid, patch {_text(patch)}, {_ITERATIONS_GPU[goal]} iterations.",
         )
     if minutes < _SHORT_MINUTES_CPU:
-        most, network, largest, step = _SHORT_VOXELS_CPU, {"width": 8, "depth": 4}, (24, 32, 32), downscale or 8
+        most, network, largest, step = _SHORT_VOXELS_CPU, {"width": 8, "depth": 4}, (24, 32, 32), 8
     else:
-        most, network, largest, step = _MOST_VOXELS_CPU, {"width": 8, "coarse_stem": True}, (48, 64, 64), downscale or 16
+        most, network, largest, step = _MOST_VOXELS_CPU, {"width": 8, "coarse_stem": True}, (48, 64, 64), 16
     grid, size = _coarsened(shape, spacing_mm, (0, 1, 2), most)
-    patch = _patch(size, largest, step)
+    patch = _patch_for(size, largest, downscale, step)
     reason = f"CPU: grid {_text(tuple(round(mm, 3) for mm in grid))} mm, patch {_text(patch)}, {minutes:g} minutes of training."
     return Plan(_unless_own(grid, spacing_mm), network, {"minutes": minutes, "patch_size": patch}, reason)
 
@@ -133,6 +133,15 @@ def _even_factor(new: float, old: float) -> float:
 def _patch(shape: tuple[int, ...], most: tuple[int, int, int], step: int) -> tuple[int, int, int]:
     """Sides that divide by ``step``, at most ``most`` (rounded to it) and no larger than a case needs."""
     return tuple(min(max(step, limit // step * step), max(step, -(-size // step) * step)) for size, limit in zip(shape, most))
+
+
+def _patch_for(shape: tuple[int, ...], most: tuple[int, int, int], downscale: int | None, usual: int) -> tuple[int, int, int]:
+    """The patch of a network whose sides divide by ``downscale``, where the job states it, else by the usual step.
+
+    A stated one has at least two voxels along rows and columns at the coarsest level: of a single one no normalization can be computed.
+    """
+    patch = _patch(shape, most, downscale or usual)
+    return (downscale, 2 * downscale, 2 * downscale) if downscale and max(patch) == downscale else patch
 
 
 def _text(numbers: tuple[float, ...]) -> str:

@@ -33,12 +33,13 @@ def _is_smaller(before: Any, now: Any) -> bool:
     return all(0 < b <= a and (a == 1) == (b == 1) for a, b in pairs)
 
 
-def fixes_for(options: TrainOptions, share: float) -> list[dict[str, Any]]:
+def fixes_for(options: TrainOptions, share: float, has_one_size: bool = False) -> list[dict[str, Any]]:
     """Changes of a job that bring a step down to a share of its memory, which grows with the voxels of a step.
 
     Args:
         options: Of the training that ran out of memory.
         share: Of the memory of a step, above 0 and below 1.
+        has_one_size: The network is built for patches of this size, so that its weights do not fit a smaller one.
 
     Returns:
         Changes of the job's options, each enough alone: a smaller batch, a smaller patch. None of them where nothing can become smaller.
@@ -47,6 +48,8 @@ def fixes_for(options: TrainOptions, share: float) -> list[dict[str, Any]]:
     labeled, unlabeled = _fewer(options.batch_labeled, share), _fewer(options.batch_unlabeled, share)
     if labeled < options.batch_labeled:
         found.append({"training": {"batch_labeled": labeled, "batch_unlabeled": unlabeled}})
+    if has_one_size:
+        return found
     free = sum(side > 1 for side in options.patch_size)
     scale = share ** (1 / max(1, free))
     patch = [side if side == 1 else min(side, max(16, int(side * scale) // 16 * 16)) for side in options.patch_size]
