@@ -13,7 +13,7 @@ ROWS = [line for line in TEXT.splitlines() if line.startswith("| ") and not line
 
 
 @cache
-def tests_in(name: str) -> set[str]:
+def names_in(name: str) -> set[str]:
     """Names of the tests of a file as pytest writes them, without parameters."""
     if not (HERE / name).is_file():
         return set()
@@ -26,7 +26,7 @@ def tests_in(name: str) -> set[str]:
 def test_every_named_test_exists():
     named = re.findall(r"`(test_\w+\.py)::([\w:]+)`", TEXT)
     assert len(named) > 100
-    assert not [f"{file}::{test}" for file, test in named if test not in tests_in(file)]
+    assert not [f"{file}::{test}" for file, test in named if test not in names_in(file)]
 
 
 def test_every_row_says_what_where_from_and_by_which_test():
