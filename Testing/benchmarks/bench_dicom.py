@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT / "TransMedSeg"), str(ROOT / "Testing" / "engine")]
 
 import synthetic_masks
 import synthetic_series
+
 from semiseg.dicom.series import open_series, read_series
 
 SHAPE, SPACING_MM = (88, 640, 640), (1.25, 0.625, 0.625)

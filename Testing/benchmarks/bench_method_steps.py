@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from semiseg.data.augment import AugmentOptions, draw_intensity
 from semiseg.data.batches import Batch, Stream
 from semiseg.data.randomness import generator_for
-from semiseg.methods import METHODS, load_method
 from semiseg.losses.latent import encode_labels
+from semiseg.methods import METHODS, load_method
 from semiseg.methods.base import AbstractMethod, Progress, Task
 from semiseg.methods.micd import MICD
 from semiseg.methods.semigda import SemiGDA

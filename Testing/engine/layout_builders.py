@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
 from semiseg.data.files import write_volume
 from semiseg.data.geometry import Geometry
 from semiseg.data.volume import Volume

@@ -264,7 +264,7 @@ def test_the_map_in_the_readme_has_every_part_of_the_engine():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     parts = {path.name + "/" for path in ENGINE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
     assert not {one for one in parts if one not in text}
-    block = re.search(r"```\nTransMedSeg/ .*?```", text, re.S)[0]
+    block = re.search(r"```\nTransMedSeg/ .*?```", text, re.DOTALL)[0]
     engine = block[block.index("  semiseg/") : block.index("TransMedSegTrain/")]
     named = set(re.findall(r"[\w/]+\.py\b", engine))
     assert len(named) > 8 and not {name for name in named if not (ENGINE / name).exists()}
@@ -284,7 +284,7 @@ def test_the_protocol_document_lists_every_event_and_verb():
     from semiseg.protocol import EVENT_KINDS
 
     text = (REPOSITORY / "docs" / "protocol.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(\w+)` \|", text, re.M)) >= set(EVENT_KINDS)
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) >= set(EVENT_KINDS)
 
 
 def test_the_messages_document_explains_every_code_and_no_other():
@@ -292,5 +292,5 @@ def test_the_messages_document_explains_every_code_and_no_other():
     sources = [*FILES, *(REPOSITORY / "TransMedSeg" / "TransMedSegLib").glob("*.py")]
     raised = {code for path in sources for code in re.findall(r'"(E\d{3})"', path.read_text(encoding="utf-8"))}
     text = (REPOSITORY / "docs" / "messages.md").read_text(encoding="utf-8")
-    explained = [code for cell in re.findall(r"^\| (E\d.*?) \|", text, re.M) for code in re.split(r",\s*", cell)]
+    explained = [code for cell in re.findall(r"^\| (E\d.*?) \|", text, re.MULTILINE) for code in re.split(r",\s*", cell)]
     assert len(raised) > 70 and set(explained) == raised and len(explained) == len(raised)

@@ -119,7 +119,7 @@ def test_a_streamed_set_reads_only_around_the_patch():
             image, label = super().arrays(index)
             return image.view(Watched), label
 
-    make_batches(Large(2, shape=(60, 60, 60)), augment=UNMOVED, labeled=(0, 1), unlabeled=(), counts=(2, 0), budget_bytes=0).batch(0).labels
+    _ = make_batches(Large(2, shape=(60, 60, 60)), augment=UNMOVED, labeled=(0, 1), unlabeled=(), counts=(2, 0), budget_bytes=0).batch(0).labels
     assert len(read) == 2 and max(read) < 20**3
 
 

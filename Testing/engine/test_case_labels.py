@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from training_cases import CPU, PATCH, MemoryCases, make_method
 
 from semiseg.data.augment import AugmentOptions
 from semiseg.data.batches import CaseStore, TwoStreamBatches
@@ -16,7 +17,6 @@ from semiseg.methods import load_method
 from semiseg.training.case_labels import FOLDER, CaseLabels
 from semiseg.training.loop import Fit
 from semiseg.training.options import TrainOptions
-from training_cases import CPU, PATCH, MemoryCases, make_method
 
 AUGMENT = AugmentOptions((1,), False, 10.0, 0.1, 0.5, 0.1)
 OPTIONS = TrainOptions(iterations=8, patch_size=PATCH, batch_labeled=2, batch_unlabeled=2, log_every=2, save_every_s=1e9)

@@ -103,7 +103,7 @@ def test_the_record_leads_back_to_the_source_grid(cohort):
     prepared = run(cohort, preprocessing=Preprocessing(spacing_mm=(1.0, 1.0, 1.0)))
     index = prepared.indices("labeled")[0]
     case = prepared.cases[index]
-    image, label = prepared.arrays(index)
+    _, label = prepared.arrays(index)
     source = read_volume(Path(case.image))
     restore = case.way_back
     assert restore.source.same_grid_as(source.geometry)

@@ -58,11 +58,10 @@ def test_every_stand_in_refuses_unknown_attributes():
 
     tried = 0
     for name, cls in STAND_INS.items():
-        if name[0] == "q" or name.startswith("ctk"):
-            if issubclass(cls, qt.QWidget):
-                tried += 1
-                with pytest.raises(AttributeError, match="creating new attributes"):
-                    cls().noSuchThing = 1
+        if (name[0] == "q" or name.startswith("ctk")) and issubclass(cls, qt.QWidget):
+            tried += 1
+            with pytest.raises(AttributeError, match="creating new attributes"):
+                cls().noSuchThing = 1
     assert tried > 30
 
 

@@ -102,7 +102,7 @@ def test_three_d_view_shows_the_surface(scene):
 
 
 def test_views_leave_nothing_in_the_scene(scene):
-    volume, node = scene
+    volume, _ = scene
     before = slicer.mrmlScene.GetNumberOfNodes()
     render.slice_view("Coronal", volume, size=(50, 50))
     after_slice = slicer.mrmlScene.GetNumberOfNodes()

@@ -7,8 +7,8 @@ import slicer
 from bed import boot, dialogs
 from closing_bed import window  # noqa: F401 (fixture)
 from segment_builders import install_stub, make_volume, panel  # noqa: F401 (panel is a fixture)
-from semiseg.protocol import process_exists
 
+from semiseg.protocol import process_exists
 from TransMedSegLib import CaseTable
 
 RUNNING = "A segmentation is running. [E508]"

@@ -22,7 +22,7 @@ sys.path.insert(0, str(REPOSITORY / "Testing" / "engine"))
 
 import synthetic_series as synthetic
 
-from TransMedSegLib import CaseTable, DicomExport, DicomPackages, SaveAs, VolumeExchange
+from TransMedSegLib import CaseTable, DicomPackages, SaveAs, VolumeExchange
 from TransMedSegLib.Review import SEMIAUTOMATIC, TYPE_TAG
 from TransMedSegLib.Terminology import setTerminology, tagOf
 

@@ -10,7 +10,7 @@ import slicer
 from bed import boot
 from segment_builders import Panel, ball, draw, install_stub, make_volume, panel  # noqa: F401 (panel is a fixture)
 
-from TransMedSegLib import CaseTable, InputCheck, SegmentResult, VolumeExchange
+from TransMedSegLib import CaseTable, InputCheck, VolumeExchange
 from TransMedSegLib.Review import isLocked
 
 

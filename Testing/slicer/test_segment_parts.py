@@ -31,7 +31,7 @@ def test_pieces_are_counted_with_corners_as_scipy_does():
 
     for seed in range(20):
         mask = np.random.default_rng(seed).random((6, 7, 8)) > 0.85
-        labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+        labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
         sizes = sorted(np.bincount(labels.ravel())[1:].tolist(), reverse=True)
         assert list(Plausibility.look(mask, 1.0).piecesMl) == sizes
         largest = Plausibility.largestPiece(mask)
@@ -180,7 +180,7 @@ def test_unsaved_work_is_offered_after_a_crash_and_restored(folder):
 
 
 def test_an_ordinary_end_leaves_no_files_and_what_did_not_change_is_not_written_again(folder):
-    one, mask = edited()
+    one, _ = edited()
     saver = Autosave.Autosave(lambda *_: pytest.fail("autosave failed"))
     assert saver.save(one)
     path = next(folder.glob("*.seg.nrrd"))
@@ -252,7 +252,7 @@ def test_an_ai_segment_is_semiautomatic_after_an_edit_and_automatic_again_after_
 
 
 def test_cases_and_what_is_known_of_them_survive_the_scene(tmp_path):
-    one, mask = edited()
+    one, _ = edited()
     one.setNumber("Dice", 0.91)
     one.setStatus(CaseTable.APPROVED)
     one.setLabeled(True)

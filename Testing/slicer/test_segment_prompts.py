@@ -13,7 +13,7 @@ from test_segment_geometry import OBLIQUE, orientations
 
 from TransMedSegLib import CaseTable, PromptEdit, PromptMarks, Review, VolumeExchange
 from TransMedSegLib.PromptEdit import Ground
-from TransMedSegLib.PromptMarks import BOX, POINT, STROKE, Mark
+from TransMedSegLib.PromptMarks import POINT, STROKE, Mark
 from TransMedSegLib.Terminology import tagOf
 
 SHAPE, CENTER, RADIUS = (40, 44, 48), (20, 22, 24), 11.0
@@ -237,7 +237,7 @@ def test_a_click_is_one_undo_step_of_mask_and_mark(panel, directions):
 
 
 def test_several_prompts_are_several_steps_and_need_no_permission(panel):
-    case, mask, name = scene(panel)
+    case, _, name = scene(panel)
     row(panel).add()
     place(panel, VolumeExchange.positionRas(case.volume, PIECE))
     once = mask_of(case, name)
@@ -349,7 +349,7 @@ def test_E601_a_point_outside_of_the_image_or_in_a_3D_view_is_ignored(panel):
 
 
 def test_E602_without_a_segment_the_left_atrium_is_made_in_the_same_step(panel):
-    image, mask = heart()
+    image, _ = heart()
     volume = slicer.util.addVolumeFromArray(image, name="P001")
     volume.SetOrigin(1, 2, 3)
     case = panel.add(volume)

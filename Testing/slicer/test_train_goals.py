@@ -1,6 +1,7 @@
 # ruff: noqa: F811 (fixtures are imported)
 """Goals with measured times, and the estimate from leaving one out. The engine is played by a script."""
 
+import itertools
 import json
 
 import slicer
@@ -145,7 +146,7 @@ def test_every_labeled_patient_is_left_out_once(ready, stub, tmp_path):
     assert (options["leave_out"], options["prepared"], options["baseline"]) == ("P2", str(run_dir / "prepared"), True)
     assert until(lambda: all(RunState.summarize(fold).state.name == "Finished" for fold in found), 60)
     times = [[event["time"] for event in protocol.read_events(fold / "events.jsonl")[0] if event["kind"] in ("started", "finished")] for fold in (run_dir, *found)]
-    assert all(before[1] <= after[0] for before, after in zip(times, times[1:])), "never two at once"
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(times)), "never two at once"
     ready.runs.refresh()
     assert ready.ui.resultLabel.text.splitlines()[-2:] == [
         "left atrium: leave-one-out estimate 0.870, range 0.810–0.910, on 4 cases",

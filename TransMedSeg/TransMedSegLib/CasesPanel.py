@@ -13,7 +13,6 @@ from .Messages import message
 from .Notice import Notice
 from .SampleCase import SampleCase
 
-
 _WIDTHS = {1: 84, 2: 78, 3: 48}
 """Of the columns in pixels; the name gets the rest."""
 

@@ -6,12 +6,20 @@ The volume stays as it is. What the model draws comes back onto its own voxels, 
 import itertools
 
 import numpy as np
+import slicer
 import vtk
 from vtk.util import numpy_support
 
-import slicer
-
-from .VolumeExchange import imageOf, maskOf, positionRas, readSegmentation, readVolume, writeMask, writeSegmentation, writeVolume
+from .VolumeExchange import (
+    imageOf,
+    maskOf,
+    positionRas,
+    readSegmentation,
+    readVolume,
+    writeMask,
+    writeSegmentation,
+    writeVolume,
+)
 
 _UNEVEN = 0.01
 """Gaps between slices that differ by more than this share of their mean are uneven; less is rounding in a header."""

@@ -28,7 +28,7 @@ def main(url, target):
     with answer:
         total, done, digest, told = int(answer.headers.get("Content-Length") or 0), 0, hashlib.sha256(), 0.0
         try:
-            stream = open(target, "wb")
+            stream = open(target, "wb")  # noqa: SIM115 (closed below; only its opening is tried here)
         except OSError as error:
             return _failed(error, "disk")
         with stream:

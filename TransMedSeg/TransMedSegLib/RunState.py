@@ -269,7 +269,7 @@ def readJson(path: Path) -> dict:
 
 def durationText(seconds: float) -> str:
     """Hours and minutes, or minutes and seconds."""
-    seconds = int(round(seconds))
+    seconds = round(seconds)
     hours, minutes, rest = _durations()
     if seconds >= 3600:
         return hours.format(hours=seconds // 3600, minutes=seconds % 3600 // 60)

@@ -22,7 +22,6 @@ from .SegmentRun import DONE, FAILED, Requests, SegmentRun
 from .StartDetails import detailsAction
 from .VolumeExchange import maskOf, readSegmentation, voxelVolumeMl
 
-
 _MOST_NAMED = 5
 """Failed cases that a message names; the button Show names all."""
 
@@ -205,7 +204,8 @@ class SegmentPanel:
         seen = outcome.taken.plausibility
         self._pieces = (case, outcome.taken.segmentIds[0])
         self._showPlausibility(seen)
-        for overlap in outcome.taken.overlaps[:1]:
+        if outcome.taken.overlaps:
+            overlap = outcome.taken.overlaps[0]
             text = message("E604", segment=overlap.otherName, volume_ml=f"{overlap.volumeMl:.1f}")
             take = lambda: self._onTakeOverlap(case, outcome, overlap)
             self.notice.say(text, "E604", ((_("Leave it"), lambda: None), (_("Take it"), take)))

@@ -45,11 +45,11 @@ class SegmentQuestions:
         return bool(found)
 
     def _actions(self, case, problem):
-        again = lambda: self._goOn(case, problem.code)  # noqa: E731
+        again = lambda: self._goOn(case, problem.code)
         goOn = (_("Continue"), again)
         unlike = (goOn, (_("Choose another model"), self._panel.models.manage))
         step = problem.values.get("step", "")
-        even = lambda: self._goOn(case, "E304", "E305")  # noqa: E731
+        even = lambda: self._goOn(case, "E304", "E305")
         spacing = (_("Set spacing…"), lambda: self._onSpacing(case))
         return {
             "E302": ((_("Pick a time frame…"), lambda: self._pickFrame(case)),) if TimeFrames.frameCount(case.volume) else (),
@@ -92,7 +92,7 @@ class SegmentQuestions:
         self.settle(case, "E306")
         text = _("Spacing of '{name}' is now {spacing} mm (columns × rows × slices).")
         said = text.format(name=case.name, spacing="×".join(f"{value:.4g}" for value in spacing))
-        undo = lambda: self._undoSpacing(case, before)  # noqa: E731
+        undo = lambda: self._undoSpacing(case, before)
         self._panel.notice.say(said, "", ((_("Segment"), self._panel.segmentThis), (_("Undo"), undo)))
 
     def _undoSpacing(self, case, before):

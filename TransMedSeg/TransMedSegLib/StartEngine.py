@@ -112,7 +112,7 @@ def waitForTurn(runDir: Path, earlier: list[EarlierRun], held: ExitStack) -> boo
             report("stopped", step=0)
             report.close()
             return False
-        quiet = 0 if any([run.isBusy() for run in earlier]) else quiet + 1
+        quiet = 0 if any([run.isBusy() for run in earlier]) else quiet + 1  # noqa: C419 (every run is looked at: it remembers its process)
         time.sleep(WAIT_SECONDS)
     return True
 

@@ -6,15 +6,26 @@ from pathlib import Path
 
 import qt
 import slicer
-from semiseg import __version__, protocol
 from slicer.i18n import tr as _
+
+from semiseg import __version__, protocol
 
 from . import Computer
 from .EngineProcess import EngineProcess, silenceText
 from .Messages import message
 from .PanelState import PanelState
 from .RunList import RunList, deviceTitle, isOlderVersion
-from .RunState import CLOSED_FILE, Ending, State, durationText, endingOf, lastEnding, lastIteration, readJson, savedModel
+from .RunState import (
+    CLOSED_FILE,
+    Ending,
+    State,
+    durationText,
+    endingOf,
+    lastEnding,
+    lastIteration,
+    readJson,
+    savedModel,
+)
 from .StartDetails import detailsAction
 from .TrainCases import readCases
 from .TrainFolds import queueFolds, startFolds, stopFolds

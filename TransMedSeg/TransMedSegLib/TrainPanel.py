@@ -7,8 +7,9 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
-from semiseg import protocol
 from slicer.i18n import tr as _
+
+from semiseg import protocol
 
 from .CloseGuard import CloseGuard, sayTrainingContinues
 from .Messages import message, withCode
@@ -18,9 +19,9 @@ from .RunView import RunView
 from .SetupPage import SetupPage
 from .TrainCases import TrainCases
 from .TrainCheck import TrainCheck
+from .TrainFolds import MIN_PATIENTS
 from .TrainFollow import TrainFollow
 from .TrainForm import TrainForm
-from .TrainFolds import MIN_PATIENTS
 from .TrainJob import folderProblem, whyNotStart
 from .TrainMeasure import TrainMeasure
 from .TrainParameters import ScoreOn

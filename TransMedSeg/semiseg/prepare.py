@@ -11,13 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from .data.array_files import H5_SPACING_MM
 from .data.atomic import write_text
-from .data.cache import PreparedCase, PreparedSet, delete_other_arrays, is_cached, source_key, source_stamp, write_arrays
+from .data.cache import (
+    PreparedCase,
+    PreparedSet,
+    delete_other_arrays,
+    is_cached,
+    source_key,
+    source_stamp,
+    write_arrays,
+)
 from .data.cases import Case, CaseList, find_cases, with_masks
 from .data.checks import check_volume, mask_channels, mask_on_image
-from .data.differences import difference, intensity_quantiles
+from .data.differences import differences, intensity_quantiles
 from .data.duplicates import content_hash, find_duplicates, thumbnail
-from .data.array_files import H5_SPACING_MM
 from .data.files import read_labels, read_volume
 from .data.naming import ending
 from .data.nearest import nearest_on_grid
@@ -299,8 +307,8 @@ def _compare_unlabeled(rows: list[PreparedCase], options: PrepareOptions, messag
     """E805: says which unlabeled volumes look different and, where asked, leaves them out."""
     labeled = [row for row in rows if row.is_used and row.role in ("labeled", "validation")]
     unlabeled = [place for place, row in enumerate(rows) if row.is_used and row.role == "unlabeled"]
-    reasons = {place: difference(rows[place], labeled) for place in unlabeled} if labeled else {}
-    reasons = {place: reason for place, reason in reasons.items() if reason}
+    found = differences([rows[place] for place in unlabeled], labeled)
+    reasons = {place: reason for place, reason in zip(unlabeled, found, strict=True) if reason}
     if not reasons:
         return
     leave_out = options.different_unlabeled == "leave_out"

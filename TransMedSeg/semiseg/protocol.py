@@ -132,7 +132,7 @@ class EventWriter:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._stream = None if path is None else open(path, "a", encoding="utf-8", buffering=1)
+        self._stream = None if path is None else open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (until close)
         self._lock = threading.Lock()
         if path is not None and _ends_within_a_line(path):
             self._stream.write("\n")  # a run that was cut off must not swallow our first event

@@ -95,15 +95,15 @@ def _explain(error: Exception, run_dir: Path, report: Report, is_shown: bool) ->
         error = _as_input_error(error, run_dir)
     if not isinstance(error, InputError):
         traceback.print_exception(error)  # into log.txt, where the one who starts us sends our output
-        last = dict(code="E502", message=f"{type(error).__name__}: {error}", hint="This is a defect; log.txt has the details.")
+        last = {"code": "E502", "message": f"{type(error).__name__}: {error}", "hint": "This is a defect; log.txt has the details."}
         return _end(ExitCode.CRASHED, report, "failed", last)
     if not is_shown:
         print(f"refused: {error}", file=sys.stderr, flush=True)
     if error.code == "E807":
         hint = "Free at least 1 GB, then run it again: it continues from its last saved state."
-        return _end(ExitCode.STOPPED, report, "paused", dict(code=error.code, message=error.message, hint=hint))
+        return _end(ExitCode.STOPPED, report, "paused", {"code": error.code, "message": error.message, "hint": hint})
     path = None if error.path is None else str(error.path)
-    last = dict(code=error.code, message=error.message, hint=error.hint, path=path)
+    last = {"code": error.code, "message": error.message, "hint": error.hint, "path": path}
     return _end(ExitCode.REFUSED, report, "failed", {**last, "fixes": error.fixes} if error.fixes else last)
 
 

@@ -208,7 +208,7 @@ def _manager_group(factory, names, renderer):
 
 @contextmanager
 def _slice_view(orientation, background, foreground, foreground_opacity, size):
-    window, renderer, interactor = _window(size)
+    window, renderer, _ = _window(size)
     renderer.GetActiveCamera().ParallelProjectionOn()
     factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
     group = _manager_group(factory, _SLICE_MANAGERS, renderer)
@@ -253,7 +253,7 @@ def _add_image(renderer, logic):
 
 @contextmanager
 def _three_d_view(size, axes):
-    window, renderer, interactor = _window(size)
+    window, renderer, _ = _window(size)
     factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
     group = _manager_group(factory, _THREE_D_MANAGERS, renderer)
     logic = slicer.vtkMRMLViewLogic()

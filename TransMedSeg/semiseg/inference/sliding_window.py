@@ -178,7 +178,7 @@ def _batches(corners: list[tuple[int, ...]], size: int) -> list[list[tuple[int, 
     """Cuts a list into parts whose lengths differ by one at most: no lone window at the end."""
     count = -(-len(corners) // size)
     bounds = [len(corners) * part // count for part in range(count + 1)]
-    return [corners[first:last] for first, last in zip(bounds, bounds[1:])]
+    return [corners[first:last] for first, last in itertools.pairwise(bounds)]
 
 
 def _mirrors(flips: Sequence[int], planar: bool) -> list[tuple[int, ...]]:

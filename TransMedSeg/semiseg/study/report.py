@@ -56,8 +56,10 @@ def _parts(results: Results) -> list[str]:
         _list("The protocol in words", words.protocol(results)),
         _list("What the tables do not show", words.limits(results)),
         _runs(results),
-        f"<h2>The study</h2><p class=note>Numbers in full precision: {RUNS_FILE}, {CASES_FILE}, {SUMMARY_FILE}. Each run is an ordinary run folder below <code>runs</code> "
-        f"with its resolved <code>job.json</code>.</p><details><summary>Definition</summary><pre>{html.escape(_definition(study))}</pre></details>",
+        (
+            f"<h2>The study</h2><p class=note>Numbers in full precision: {RUNS_FILE}, {CASES_FILE}, {SUMMARY_FILE}. Each run is an ordinary run folder below "
+            f"<code>runs</code> with its resolved <code>job.json</code>.</p><details><summary>Definition</summary><pre>{html.escape(_definition(study))}</pre></details>"
+        ),
     ]
     return parts
 

@@ -8,6 +8,7 @@ from .collect import Results
 from .statistics import RESAMPLES
 from .tasks import measured
 
+
 def protocol(results: Results) -> list[str]:
     """Sentences: data, labels, budget, checkpoint, scoring, comparison, computer."""
     return [
@@ -16,12 +17,18 @@ def protocol(results: Results) -> list[str]:
         _budget(results),
         "The score is that of the last checkpoint. No checkpoint, threshold or option was chosen on the held-out cases.",
         *(_best_on_test(results) if has_selected(results) else []),
-        "Every held-out volume is segmented whole and scored on its own grid. Millimeters use each volume's spacing; voxels follow medpy, as the papers print "
-        "them. An empty mask against a filled one scores Dice 0 and the diagonal of the image as distance.",
-        "Mean: over the held-out cases, each averaged over seeds. ± seeds: standard deviation of the seeds' means. ± cases: standard deviation over cases, each "
-        "averaged over seeds. Both with n - 1.",
-        f"Difference: paired by case against the row {results.reference.name}, in the unit of the metric (Dice from 0 to 1). In brackets its 95 % percentile "
-        f"interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the case, averaged over the seeds that both rows have.",
+        (
+            "Every held-out volume is segmented whole and scored on its own grid. Millimeters use each volume's spacing; voxels follow medpy, as the papers print "
+            "them. An empty mask against a filled one scores Dice 0 and the diagonal of the image as distance."
+        ),
+        (
+            "Mean: over the held-out cases, each averaged over seeds. ± seeds: standard deviation of the seeds' means. ± cases: standard deviation over cases, each "
+            "averaged over seeds. Both with n - 1."
+        ),
+        (
+            f"Difference: paired by case against the row {results.reference.name}, in the unit of the metric (Dice from 0 to 1). In brackets its 95 % percentile "
+            f"interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the case, averaged over the seeds that both rows have."
+        ),
         _computer(results),
     ]
 
@@ -66,9 +73,11 @@ def has_selected(results: Results) -> bool:
 def _best_on_test(results: Results) -> list[str]:
     looks = {len(one.result["best_on_test"].get("looks", ())) for one in results.scored if one.best_on_test is not None}
     return [
-        f"\u201cBest on test\u201d is what many papers print: the highest of the {' or '.join(map(str, sorted(looks)))} scores that each run got on the held-out cases while "
-        "it trained, the last checkpoint among them, averaged over runs. It is selected on the test cases and therefore too high. It is not the protocol: no row, "
-        "checkpoint or number beside that column was chosen by it."
+        (
+            f"\u201cBest on test\u201d is what many papers print: the highest of the {' or '.join(map(str, sorted(looks)))} scores that each run got on the held-out cases while "
+            "it trained, the last checkpoint among them, averaged over runs. It is selected on the test cases and therefore too high. It is not the protocol: no row, "
+            "checkpoint or number beside that column was chosen by it."
+        ),
     ]
 
 
