@@ -47,12 +47,25 @@ def test_falling_validation_names_the_model_that_is_kept(ready):
 
 
 @pytest.mark.parametrize("name", ("loss_consistency", "loss_out", "loss_cross"))
-def test_rising_loss_on_unlabeled_volumes_is_said(name):
+def test_rising_loss_on_unlabeled_volumes_is_said_where_they_look_different(name):
     """The last two are what methods that mix volumes, the preset of every goal among them, and cross labeling call it."""
     advice = RunAdvice()
     for step in range(200):
         advice.add(name, 1.0 if step < 180 else 2.0, step)
+    assert advice.sentence() == "", "it rises with volumes of one site as well"
+    advice.hearOfDifferentVolumes()
     assert advice.sentence() == "The loss on unlabeled volumes rises: the unlabeled set may look different."
+
+
+@pytest.mark.parametrize(("status", "isSaid"), [("used", True), ("refused", False)])
+def test_only_different_volumes_in_use_can_be_the_reason(ready, tmp_path, status, isSaid):
+    """E805 in the panel, from events of the engine; volumes that were left out mislead nobody."""
+    ready.view.show(tmp_path / "run")
+    losses = [{"kind": "scalar", "name": "loss_out", "value": 1.0 if step < 180 else 2.0, "step": step} for step in range(200)]
+    ready.view.hear([{"kind": "case", "id": "U1", "status": "used", "reason": "", "code": ""}, *losses])
+    assert "rises" not in ready.ui.stateLabel.text
+    ready.view.hear([{"kind": "case", "id": "U2", "status": status, "reason": "This volume looks different.", "code": "E805"}, losses[-1]])
+    assert ("the unlabeled set may look different" in ready.ui.stateLabel.text) == isSaid
 
 
 # What keeps the window quick

@@ -13,7 +13,8 @@ _FALL = 0.02
 _PATIENCE = 3
 """Validations without a gain until we say so."""
 _RISE = 1.3
-"""Loss on unlabeled volumes, recent to earlier, from which they may look different."""
+"""Loss on unlabeled volumes, recent to earlier, that is called a rise. It rises in trainings on volumes of one site as well
+(docs/benchmarks.md, "Unlabeled volumes of another site"), so it alone says nothing of them."""
 _WINDOW = 20
 
 _EARLY_STAGES = ("pretrain", "ae", "align")
@@ -30,6 +31,11 @@ class RunAdvice:
         self._dice: list[tuple[int, float]] = []
         self._unlabeled: dict[str, list[float]] = {}
         self._isEarly = False
+        self._areDifferent = False
+
+    def hearOfDifferentVolumes(self) -> None:
+        """The engine has found that unlabeled volumes in use look different (E805)."""
+        self._areDifferent = True
 
     def enter(self, stage: str) -> None:
         """Takes the name of the stage that begins."""
@@ -49,7 +55,7 @@ class RunAdvice:
 
     def sentence(self) -> str:
         """What to tell the user; empty while there is nothing to say."""
-        if self._unlabeledRises():
+        if self._areDifferent and self._unlabeledRises():
             return _("The loss on unlabeled volumes rises: the unlabeled set may look different.")
         if len(self._dice) < 2:
             return ""

@@ -105,6 +105,8 @@ class RunView:
             self.progress.hear(event)
             if kind == "stage":
                 self.advice.enter(str(event.get("name")))
+        elif kind == "case" and (event.get("code"), event.get("status")) == ("E805", "used"):
+            self.advice.hearOfDifferentVolumes()
         elif kind == "preview":
             self._showPreview(event)
         elif kind == "warning":
