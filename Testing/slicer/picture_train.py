@@ -8,7 +8,8 @@ import picture_run
 from picture_sheet import HOME
 
 WIDTH = 600
-CHARTS = ("Losses", "Validation Dice", "Pseudo-labels")
+CHARTS = {"Losses": 420, "Validation Dice": 230, "Pseudo-labels": 230}
+"""Title and height in pixels: the legend of the losses must not hide those of the second stage."""
 CASES = ("labeledCollapsibleButton", "unlabeledCollapsibleButton", "validationCollapsibleButton")
 FORM = (*CASES, "settingsCollapsibleButton")
 RUN = ("runsCollapsibleButton", "liveCollapsibleButton")
@@ -124,13 +125,13 @@ class _Panel:
             sheet.write(name, render.grab(self.widget.parent, width=WIDTH))
 
     def shoot_curves(self, sheet):
-        """The charts that every training has, below each other."""
+        """The charts that every training in two stages has, below each other."""
         from bed import boot, render
         from picture_sheet import below
 
         pictures = []
-        for title in CHARTS:
+        for title, height in CHARTS.items():
             self.ui.chartComboBox.setCurrentText(title)
             boot.process_events(0.5)
-            pictures.append(render.grab(self.ui.plotWidget, width=WIDTH, height=230))
+            pictures.append(render.grab(self.ui.plotWidget, width=WIDTH, height=height))
         sheet.write("train-curves", below(pictures, 255))
