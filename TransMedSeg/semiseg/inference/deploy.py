@@ -10,14 +10,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .onednn import hand_to_onednn
+
 
 def deploy(network: nn.Module, device: torch.device | str = "cpu") -> nn.Module:
     """Copies a network for prediction; the original stays as it is.
 
     Batch normalization is folded into the convolution before it (their product is one convolution; results agree to
-    rounding), and weights are stored channels-last, the layout that oneDNN and cuDNN compute fastest in. Measured on a
-    V-Net of width 4 with
-    windows of 80 x 112 x 112 and 2 CPU cores: 2.3 times faster than the same network as it was trained.
+    rounding), and weights are stored channels-last, the layout that oneDNN and cuDNN compute fastest in. On a CPU
+    convolutions go straight to oneDNN, see ``onednn.py``.
 
     Args:
         network: Any module whose convolutions and batch normalizations follow each other inside ``nn.Sequential``;
@@ -27,6 +28,8 @@ def deploy(network: nn.Module, device: torch.device | str = "cpu") -> nn.Module:
     deployed = fold_batch_norm(copy.deepcopy(network).eval()).to(device)
     planar = any(isinstance(module, nn.Conv2d) for module in deployed.modules())
     deployed = deployed.to(memory_format=torch.channels_last if planar else torch.channels_last_3d)
+    if torch.device(device).type == "cpu":
+        deployed = hand_to_onednn(deployed)
     return deployed.requires_grad_(False)
 
 
