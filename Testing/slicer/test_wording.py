@@ -31,6 +31,7 @@ NEVER_ONE = {
 }
 
 OTHERWISE = {
+    "All {count} source files are in the DICOM database": "The source file is in the DICOM database",
     "{label}: leave-one-out estimate {mean}, range {low}–{high}, on {count} cases": "{label}: leave-one-out estimate {mean}, on {count} case",
     "{count} cases, median [IQR]: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm": "{count} case: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm",
     "{case} looks {alike} the {count} labeled cases; the model has not seen it.": "{case} looks {alike} the labeled case; the model has not seen it.",
@@ -54,7 +55,7 @@ def translated():
 
 def test_every_text_that_counts_has_a_singular():
     texts = translated()
-    counting = re.compile(r"\{count\} (labeled )?([a-z]+)s\b")
+    counting = re.compile(r"\{count\} (labeled |source )?([a-z]+)s\b")
     plurals = [(file, text) for file, text in texts if counting.search(text) and text not in NEVER_ONE]
     assert len(plurals) >= 10
     singular = lambda text: OTHERWISE.get(text) or counting.sub(r"{count} \1\2", text)

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from . import DicomPackages
 from .CaseTable import APPROVED
+from .Counted import counted
 from .Messages import message
 from .Terminology import LEFT_ATRIUM, hasTerminology, setTerminology, structureNamed, structures
 from .VolumeExchange import REFERENCE, maskOf, writeMask
@@ -90,7 +91,8 @@ def _checkFiles(export):
     if missing:
         text = message("E902", missing=missing, total=len(files))
         return Check("files", ERROR, text, "E902", _("Import folder again…"))
-    return Check("files", OK, _("All {count} source files are in the DICOM database").format(count=len(files)))
+    one, many = _("The source file is in the DICOM database"), _("All {count} source files are in the DICOM database")
+    return Check("files", OK, counted(len(files), one, many))
 
 
 def _checkGeometry(export):
