@@ -181,6 +181,8 @@ def test_job_holds_what_the_panel_shows(ready, stub, tmp_path):
         "seed": 5,
         "baseline": True,
         "method_options": {},
+        "network": "",
+        "network_options": {},
     }
     assert until(lambda: ready.follow.process.ending is not None)
 
@@ -224,7 +226,7 @@ def test_methods_and_options_come_from_the_engine(ready, stub):
     stub.behave("finish", describe=described)
     ready.ui.advancedCollapsibleButton.collapsed = False
     assert until(lambda: ready.ui.methodComboBox.count == 2)
-    editor = ready.form.options.editors["tsa_weight"]
+    editor = ready.form.methods.form.editors["tsa_weight"]
     assert editor.toolTip == "Weight of the augmentation."
     editor.text = "0.5"
     editor.editingFinished()
@@ -233,7 +235,7 @@ def test_methods_and_options_come_from_the_engine(ready, stub):
     editor.editingFinished()
     assert json.loads(ready.parameters.methodOptions) == {}, "a text that is no number counts as the default"
     ready.ui.methodComboBox.currentIndex = 1
-    assert ready.parameters.method == "bcp" and ready.form.options.editors == {}
+    assert ready.parameters.method == "bcp" and ready.form.methods.form.editors == {}
 
 
 # Running

@@ -29,7 +29,7 @@ class OptionForm(qt.QWidget):
         """The widgets by option name."""
         return self._editors
 
-    def show(self, options: list[dict], values: dict) -> None:
+    def showOptions(self, options: list[dict], values: dict) -> None:
         """Replaces the rows.
 
         Args:

@@ -1,4 +1,4 @@
-"""The settings of a training that the parameter node cannot bind by itself: radio buttons, devices, methods."""
+"""The settings of a training that the parameter node cannot bind by itself: radio buttons, devices, methods, networks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from slicer.i18n import tr as _
 
 from . import Computer
 from .EngineProcess import describeCommand
-from .OptionForm import OptionForm
+from .OptionMenu import OptionMenu
 from .RunState import durationText
+from .TrainChoices import DEFAULT_METHOD, defaultNetwork, methodChoices, networkChoices
 from .TrainParameters import Goal, ScoreOn
 
 RUNS_SETTING = "TransMedSeg/RunsFolder"
 
 
 class TrainForm:
-    """Goal, validation, device, method and its options.
+    """Goal, validation, device, and method and network with their options.
 
     Args:
         ui: Widgets by name.
@@ -30,7 +31,8 @@ class TrainForm:
         self.ui = ui
         self._parameters = None
         self._isShowing = False
-        self._methods: dict[str, dict] = {}
+        self._isSetting = False
+        self._described: dict = {}
         self._asking = self._answered = None
         self._goals = {Goal.Quick: ui.quickRadioButton, Goal.Normal: ui.normalRadioButton, Goal.Best: ui.bestRadioButton}
         self._scores = {ScoreOn.HoldOut: ui.holdOutRadioButton, ScoreOn.LeaveOneOut: ui.leaveOneOutRadioButton, ScoreOn.Own: ui.ownRadioButton}
@@ -38,11 +40,11 @@ class TrainForm:
             for member, button in buttons.items():
                 button.connect("toggled(bool)", lambda isOn, name=name, member=member: isOn and self._set(name, member))
         ui.deviceComboBox.connect("currentIndexChanged(int)", self._onDevice)
-        ui.methodComboBox.connect("currentIndexChanged(int)", self._onMethod)
         ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", lambda isCollapsed: isCollapsed or self.askEngine())
-        self.options = OptionForm(self._onOptions)
-        ui.optionPlace.layout().addWidget(self.options)
-        ui.methodComboBox.addItem("TransMedSeg", "transmedseg")
+        self.methods = OptionMenu(ui.methodComboBox, ui.methodOptionPlace, self._onMethod)
+        self.methods.fill([DEFAULT_METHOD])
+        self.networks = OptionMenu(ui.networkComboBox, ui.networkOptionPlace, self._onNetwork)
+        self.networks.fill(networkChoices({}))
         ui.runsFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
         self.showDevices(None)
 
@@ -70,12 +72,23 @@ class TrainForm:
         self.ui.heldOutPlace.visible = parameters.scoreOn == ScoreOn.Own
         self.ui.holdOutSpinBox.enabled = parameters.scoreOn == ScoreOn.HoldOut
         _choose(self.ui.deviceComboBox, parameters.device)
-        _choose(self.ui.methodComboBox, parameters.method)
         self._isShowing = False
+        if self._isSetting:
+            return
+        self.methods.show(parameters.method, json.loads(parameters.methodOptions or "{}"))
+        isDefault = parameters.network == defaultNetwork(self._described)
+        self.networks.show("" if isDefault else parameters.network, json.loads(parameters.networkOptions or "{}"))
 
     def _set(self, name: str, value) -> None:
         if self._parameters is not None and not self._isShowing:
             setattr(self._parameters, name, value)
+
+    def _setTogether(self, **values) -> None:
+        """Sets what belongs together; half of it is not shown."""
+        self._isSetting = True
+        for name, value in values.items():
+            self._set(name, value)
+        self._isSetting = False
 
     def showTimes(self, seconds: dict[Goal, float | None], isExpected: bool = False) -> None:
         """Writes behind each goal how long it will take as measured, or how long it took last time on this device."""
@@ -101,20 +114,17 @@ class TrainForm:
         if index >= 0:
             self._set("device", self.ui.deviceComboBox.itemData(index))
 
-    def _onMethod(self, index: int) -> None:
-        if index < 0:
-            return
-        name = self.ui.methodComboBox.itemData(index)
-        self._set("method", name)
-        self._set("methodOptions", "{}")
-        self.options.show(self._methods.get(name, {}).get("options", []), {})
+    def _onMethod(self, name: str, options: dict) -> None:
+        self._setTogether(method=name, methodOptions=json.dumps(options))
 
-    def _onOptions(self, values: dict) -> None:
-        self._set("methodOptions", json.dumps(values))
+    def _onNetwork(self, name: str, options: dict) -> None:
+        """Options need the name of their network; the default without any is left to the engine."""
+        network = name or (defaultNetwork(self._described) if options else "")
+        self._setTogether(network=network, networkOptions=json.dumps(options))
 
     def askEngine(self) -> None:
-        """Asks the engine in a child process what methods and options it has; once."""
-        if self._methods or self._asking is not None:
+        """Asks the engine in a child process what methods, networks and options it has; again only while packages for some are missing."""
+        if self._asking is not None or (self._described and not self._described.get("monai", {}).get("missing")):
             return
         program, *arguments = describeCommand()
         self._asking = qt.QProcess()
@@ -125,19 +135,15 @@ class TrainForm:
         text = bytes(self._asking.readAllStandardOutput().data()).decode("utf-8", errors="replace")
         self._answered, self._asking = self._asking, None  # it must outlive its own signal
         try:
-            self._methods = {one["name"]: one for one in json.loads(text)["methods"]}
+            described = json.loads(text)
+            methods, networks = methodChoices(described), networkChoices(described)
         except (ValueError, KeyError, TypeError):
             return  # an engine that does not start says so on the set-up page
-        box = self.ui.methodComboBox
-        self._isShowing = True
-        box.clear()
-        for name, one in self._methods.items():
-            box.addItem(one.get("title", name), name)
-        self._isShowing = False
-        if self._parameters is not None:
-            _choose(box, self._parameters.method)
-            options = self._methods.get(self._parameters.method, {}).get("options", [])
-            self.options.show(options, json.loads(self._parameters.methodOptions or "{}"))
+        if described != self._described:
+            self._described = described
+            self.methods.fill(methods)
+            self.networks.fill(networks)
+            self.refresh()
 
 
 def _choose(box, data: str) -> None:

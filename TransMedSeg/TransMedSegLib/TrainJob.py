@@ -58,6 +58,8 @@ def trainOptions(parameters, runDir: Path) -> dict:
         "seed": parameters.seed,
         "baseline": parameters.measureGain and not leaveOneOut,  # then every run that leaves one out measures it
         "method_options": json.loads(parameters.methodOptions or "{}"),
+        "network": parameters.network,
+        "network_options": json.loads(parameters.networkOptions or "{}"),
     }
 
 

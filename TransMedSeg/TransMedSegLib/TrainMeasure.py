@@ -90,7 +90,8 @@ def settingsKey(parameters) -> str:
     device = knownDevice(parameters.device)
     name = next((gpu.name for gpu in knownGpus() if gpu.device == device), "")
     cases = json.loads(fingerprint(parameters))
-    marks = [socket.gethostname(), device, name, __version__, parameters.method, parameters.methodOptions, cases[:4]]
+    chosen = [parameters.method, parameters.methodOptions, parameters.network, parameters.networkOptions]
+    marks = [socket.gethostname(), device, name, __version__, *chosen, cases[:4]]
     return hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:16]
 
 

@@ -53,6 +53,9 @@ class TrainParameters:
     labelValue: Annotated[int, WithinRange(1, 65535)] = 1
     method: str = "transmedseg"
     methodOptions: str = "{}"
+    network: str = ""
+    """Empty leaves it to the engine."""
+    networkOptions: str = "{}"
     seed: Annotated[int, WithinRange(0, 999999)] = 0
     measureGain: bool = False
     run: str = ""
