@@ -395,6 +395,20 @@ def test_unverified_segmentation_says_so(base, tmp_path, atrium):
     assert len(dataset.SeriesDescription) <= 64
 
 
+def test_description_names_every_structure_and_the_model_without_its_hash(base, tmp_path):
+    wall = np.roll(CHAMBER, 2, axis=2) & ~CHAMBER
+    facts = [masks.left_atrium(), masks.left_atrium(name="Appendage")]
+    for fact in facts:
+        fact["tags"] = {**fact["tags"], "DICOM.SegmentAlgorithmName": "TransMedSeg LA-MRI 1.2 sha:0123abcd"}
+    facts[1]["tags"]["TerminologyEntry"] = terminology_entry(structure_named("left atrial appendage"))
+    path = masks.write_seg_nrrd(tmp_path / "m.seg.nrrd", [CHAMBER, wall], base[1].affine, facts)
+    dataset = pydicom.dcmread(export_seg(base[0], path, tmp_path / "o.dcm").path)
+    meanings = [item.SegmentedPropertyTypeCodeSequence[0].CodeMeaning for item in dataset.SegmentSequence]
+    assert len(set(meanings)) == 2
+    assert dataset.SeriesDescription == long_string(f"{', '.join(meanings)} segmentation (TransMedSeg LA-MRI 1.2)")
+    assert {item.SegmentAlgorithmName for item in dataset.SegmentSequence} == {"TransMedSeg LA-MRI 1.2 sha:0123abcd"}
+
+
 def test_overlong_label_is_cut_to_64_characters(base, tmp_path):
     facts = masks.left_atrium(name="Left atrium \\ " + "x" * 80)
     path = masks.write_seg_nrrd(tmp_path / "m.seg.nrrd", [CHAMBER], base[1].affine, [facts])

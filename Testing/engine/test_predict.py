@@ -1,5 +1,6 @@
 """Many volumes, one model: every one ends as a mask or as a reason."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -73,6 +74,8 @@ class TestFiles:
         predict(model, images / "P1.nii.gz", tmp_path / "out")
         header = (tmp_path / "out" / "P1.seg.nrrd").read_bytes().split(b"\n\n")[0].decode()
         assert "82471001" in header and "SegmentAlgorithmType:AUTOMATIC" in header and "TransMedSeg tiny" in header
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        assert f"TransMedSeg tiny sha:{digest[:8]}" in header, "models of one name are told apart"
 
     def test_maps_are_written_when_asked_for(self, model, images, tmp_path):
         options = SegmentOptions(probability=True, uncertainty=True)

@@ -212,8 +212,9 @@ def _segmentation_options(segments: list[Segment], options: ExportOptions) -> Se
     description = options.description
     if description is None:
         first = segments[0]
-        what = first.structure.type.meaning if len(segments) == 1 else "Left atrium"
-        by = "" if first.algorithm_type == "MANUAL" else f" ({first.algorithm_name})"
+        what = ", ".join(dict.fromkeys(segment.structure.type.meaning for segment in segments))
+        # Without the hash, which the segments have: there is room for 64 characters.
+        by = "" if first.algorithm_type == "MANUAL" else f" ({first.algorithm_name.split(' sha:')[0]})"
         description = f"{what} segmentation{by}"
     if options.is_unverified:
         mark = " (unverified)"

@@ -266,7 +266,7 @@ def _failed(case: Case, code: str, reason: str) -> CaseResult:
 
 def _write(run: _Run, case_id: str, found: Segmentation) -> list[Path]:
     record_path(run.out_dir, case_id).unlink(missing_ok=True)  # not done until it is written again
-    segments = [_segment(one, run.segmenter.card) for one in found.segments]
+    segments = [_segment(one, run.segmenter.card, run.identity["model"]) for one in found.segments]
     files: list[Path] = []
     for ending in (".seg.nrrd", ".nii.gz"):
         path = run.out_dir / f"{case_id}{ending}"
@@ -279,7 +279,8 @@ def _write(run: _Run, case_id: str, found: Segmentation) -> list[Path]:
     return files
 
 
-def _segment(label: dict[str, Any], card: dict[str, Any]) -> Segment:
+def _segment(label: dict[str, Any], card: dict[str, Any], digest: str) -> Segment:
+    name = f"TransMedSeg {card.get('name', '')}".strip()
     structure = structure_named(str(label["name"]))
     color = label.get("color_rgb") or (
         structure and structure.color_rgb and [part / 255 for part in structure.color_rgb]
@@ -290,7 +291,7 @@ def _segment(label: dict[str, Any], card: dict[str, Any]) -> Segment:
         tuple(color) if color else None,
         terminology_entry(structure) if structure else "",
         "AUTOMATIC",
-        f"TransMedSeg {card.get('name', '')}".strip(),
+        f"{name[:51]} sha:{digest[:8]}",  # the hash tells models of one name apart; DICOM has room for 64 characters
         str(card.get("version", card.get("semiseg_version", __version__))),
     )
 
