@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from semiseg.metrics import surface as surface_module
+from semiseg.metrics import near
 from semiseg.metrics.overlap import dice, jaccard
 from semiseg.metrics.score import BOTH_EMPTY, METRICS, PREDICTION_EMPTY, REFERENCE_EMPTY, score_masks
 from semiseg.metrics.surface import diagonal, joint_box, surface, surface_distances
@@ -151,7 +151,7 @@ def test_scores_equal_a_slow_reference(pair):
 @pytest.mark.parametrize("gap", [1, 9, 10, 11, 12, 40])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_near_and_far_voxels_are_measured_alike(axis, gap, monkeypatch):
-    monkeypatch.setattr(surface_module, "_BLOCK", 50)  # several blocks, the last one smaller
+    monkeypatch.setattr(near, "_BLOCK", 50)  # several blocks, the last one smaller
     rng = np.random.default_rng(gap)
     shape = np.array([4, 5, 6])
     shape[axis] += gap
@@ -170,7 +170,7 @@ def test_near_and_far_voxels_are_measured_alike(axis, gap, monkeypatch):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_voxel_just_out_of_reach_is_nearer_than_one_within_reach_of_every_axis(axis):
-    reach = surface_module._REACH
+    reach = near.REACH
     one, two = np.zeros((reach + 2,) * 3, bool), np.zeros((reach + 2,) * 3, bool)
     one[0, 0, 0] = two[8, 8, 1] = True  # the square of this distance is 129
     np.moveaxis(two, axis, 0)[reach + 1, 0, 0] = True  # and of this one 121

@@ -9,8 +9,8 @@ for each surface voxel of one mask, the distance to the nearest surface voxel of
 - ASSD is the mean of both sets together, symmetric (medpy 0.5; older versions averaged the two directed means).
 
 Distances are asked for where they are needed, at the surface voxels, and they are exact; the usual code makes a distance
-map of the whole volume for each of them. Near voxels are found by whole numbers, in steps along the axes; what is farther
-away, and every distance in mm where spacings differ, comes from a k-d tree over the surface voxels.
+map of the whole volume for each of them. Near voxels are found in steps along the axes (``near.py``); what is farther away,
+and every distance on a grid whose axes are not at right angles, comes from a k-d tree over the surface voxels.
 """
 
 from __future__ import annotations
@@ -21,14 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-Box = tuple[slice, ...]
+from .near import FAR, NearSurface
 
-_REACH = 10
-"""Voxels along each axis within which :func:`_near_squares` looks."""
-_FAR = (_REACH + 1) ** 2
-"""Stands for everything farther away. _FAR + _REACH**2 must not overflow uint8, in which the near squares are summed."""
-_BLOCK = 2**18
-"""Voxels worked on together: as many bytes, which stay in a processor's cache."""
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +90,7 @@ class SurfacePair:
             raise ValueError("A surface distance needs two masks that are not empty.")
         # Voxels on both surfaces are 0 apart; where masks agree that is most of them.
         self._apart = tuple(~other.ravel()[place] for place, other in zip(self._places, reversed(self._surfaces)))
+        self._near = tuple(NearSurface(one) for one in self._surfaces)
 
     def distances(self, step: np.ndarray | tuple[float, ...] | None = None) -> SurfaceDistances:
         """Both directed sets, in the unit of ``step``; see :func:`surface_distances`."""
@@ -102,19 +98,22 @@ class SurfacePair:
         return SurfaceDistances(directed(0, 1, step), directed(1, 0, step))
 
     def _in_voxels(self, one: int, other: int, step: None) -> np.ndarray:
-        places = self._places[one]
-        squares = np.zeros(len(places), np.uint8)
-        apart = self._apart[one]
-        squares[apart] = _near_squares(self._surfaces[other], places[apart])
-        distances = np.sqrt(squares, dtype=np.float64)
-        far = squares == _FAR
+        squares, apart = np.zeros(len(self._places[one]), np.uint8), self._apart[one]
+        squares[apart] = self._near[other].squares(self._places[one][apart])
+        distances, far = np.sqrt(squares, dtype=np.float64), squares == FAR
         distances[far] = _nearest(self._points(one)[far], self._points(other))
         return distances
 
     def _in_mm(self, one: int, other: int, step: np.ndarray | tuple[float, ...]) -> np.ndarray:
-        distances, apart = np.zeros(len(self._places[one])), self._apart[one]
-        to_mm = step_matrix(step, self._surfaces[one].ndim).T
-        distances[apart] = _nearest(self._points(one)[apart] @ to_mm, self._points(other) @ to_mm)
+        squares, apart = np.zeros(len(self._places[one])), self._apart[one]
+        matrix = step_matrix(step, self._surfaces[one].ndim)
+        gram = matrix.T @ matrix
+        if np.allclose(gram, np.diag(gram.diagonal()), rtol=0, atol=1e-12 * gram.max()):  # axes at right angles
+            squares[apart] = self._near[other].squares_mm(self._places[one][apart], gram.diagonal())
+        else:
+            squares[apart] = np.inf
+        distances, far = np.sqrt(squares), np.isinf(squares)
+        distances[far] = _nearest(self._points(one)[far] @ matrix.T, self._points(other) @ matrix.T)
         return distances
 
     def _points(self, one: int) -> np.ndarray:
@@ -165,42 +164,6 @@ def step_matrix(step: np.ndarray | tuple[float, ...] | None, num_axes: int) -> n
 def diagonal(shape: tuple[int, ...], step: np.ndarray | tuple[float, ...] | None = None) -> float:
     """Diagonal of an image in voxels or in the unit of ``step``: the distance to a mask that is missing."""
     return float(np.linalg.norm(step_matrix(step, len(shape)) @ np.asarray(shape, dtype=np.float64)))
-
-
-def _near_squares(surface: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Squared distances in voxels to a surface, (n,) uint8; ``_FAR`` where it is that far or farther.
-
-    The squared distance is a sum over the axes, so its minimum over the surface is found one axis after the other. The
-    first axis comes last, for then only the voxels asked for are left to look at.
-
-    Args:
-        surface: (*space) bool.
-        places: (n,) flat indices of the voxels to measure from.
-    """
-    squares = np.full((len(surface) + 2 * _REACH, *surface.shape[1:]), _FAR, np.uint8)
-    middle = squares[_REACH:-_REACH]
-    middle[surface] = 0
-    per_block = max(1, _BLOCK // middle[0].size)
-    for start in range(0, len(middle), per_block):
-        for axis in range(1, surface.ndim):
-            _spread(middle[start : start + per_block], axis)
-    flat, stride = squares.ravel(), middle[0].size
-    places = places + _REACH * stride
-    nearest = flat[places]
-    for step in range(1, _REACH + 1):
-        for side in (-step, step):
-            np.minimum(nearest, flat[places + side * stride] + np.uint8(step**2), out=nearest)
-    return np.minimum(nearest, _FAR)
-
-
-def _spread(squares: np.ndarray, axis: int) -> None:
-    """Lowers each entry to the least of the entries along an axis plus the squared number of steps to them, in place."""
-    before, raised = squares.copy(), np.empty_like(squares)
-    lowered, raised_along = np.moveaxis(squares, axis, 0), np.moveaxis(raised, axis, 0)
-    for step in range(1, min(_REACH + 1, len(lowered))):
-        np.add(before, np.uint8(step**2), out=raised)
-        np.minimum(lowered[step:], raised_along[:-step], out=lowered[step:])
-        np.minimum(lowered[:-step], raised_along[step:], out=lowered[:-step])
 
 
 def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
