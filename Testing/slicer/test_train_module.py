@@ -21,4 +21,5 @@ def test_drop_start_watch_result(panel, tmp_path):
     assert table.GetNumberOfRows() == 10
     assert panel.ui.resultLabel.text == "With unlabeled volumes: left atrium Dice 0.912 on 1 case: too few to be sure"
     assert slicer.util.arrayFromTableColumn(panel.ui.resultTable.mrmlTableNode(), "Dice")[0] == 0.912345678
+    assert panel.ui.resultTable.mrmlTableNode().GetCellText(0, 7) == "scored on the image's grid", "what the engine notes of a row is seen"
     assert panel.state.name == "Ready"

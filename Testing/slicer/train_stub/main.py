@@ -40,7 +40,7 @@ def finish(behavior, job, report):
     if job.verb == "train":
         steps(behavior, report, behavior.get("iterations", 100))
         (RUN_DIR / protocol.MODEL_FILE).write_bytes(b"model")
-        (RUN_DIR / "dice.csv").write_text("case,label,dice,hd95_mm,asd_mm,volume_ml,reference_ml,note\nP9,left atrium,0.912345678,3.5,0.9,100.5,101.25,\n")
+        (RUN_DIR / "dice.csv").write_text("case,label,dice,hd95_mm,asd_mm,volume_ml,reference_ml,note\nP9,left atrium,0.912345678,3.5,0.9,100.5,101.25,scored on the image's grid\n")
     result = behavior.get("result", {"wall_s": 75, "scores": {"left atrium": {"dice": {"mean": 0.912, "count": 1}}}})
     if job.options.get("leave_out"):
         result = behavior["folds"][job.options["leave_out"]]
