@@ -80,7 +80,9 @@ def test_a_network_and_its_options_go_to_the_job(chooser):
 
 def test_options_of_the_default_name_it_in_the_job(chooser):
     form = chooser.form.networks.form
+    editor = form.editors["width"]
     edit(form, "width", "24")
+    assert form.editors["width"] is editor, "the rows are not made anew below the cursor"
     assert chooser.parameters.network == "vnet" and json.loads(chooser.parameters.networkOptions) == {"width": 24}
     assert chooser.ui.networkComboBox.currentText == "V-Net (default)" and len(titles(chooser)) == 3
     assert form.editors["width"].text == "24"
