@@ -288,7 +288,7 @@ def test_stop_asks_and_keeps_the_best_model(ready, stub):
     ready.runs.refresh()
     assert column(ready, ready.ui.runsTable, 2) == ["Stopped"] and ready.ui.resumeRunButton.toolTip == "Choose a run first"
     ready.follow.open(process.runDir)
-    assert ready.ui.stateLabel.text == kept and "Resume" in list(ready.notice.buttons)[0]
+    assert ready.ui.stateLabel.text == kept and "Resume" in next(iter(ready.notice.buttons))
 
 
 def test_stop_without_keeping_the_model(ready, stub):

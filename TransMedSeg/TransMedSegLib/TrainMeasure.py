@@ -7,8 +7,9 @@ import json
 import socket
 
 import slicer
-from semiseg import __version__
 from slicer.i18n import tr as _
+
+from semiseg import __version__
 
 from .Computer import knownDevice, knownGpus
 from .EngineProcess import EngineProcess
