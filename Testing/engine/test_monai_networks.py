@@ -67,6 +67,14 @@ def test_the_table_is_read_without_monai():
         assert json.loads(json.dumps(entry.arguments)) == entry.arguments, "a job holds them as JSON"
 
 
+def test_the_document_lists_what_the_table_lists():
+    text = (Path(__file__).parents[2] / "docs" / "add-a-method.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1].removeprefix("monai:"): line for line in text.splitlines() if line.startswith("| `monai:")}
+    assert list(rows) == list(MONAI_NETWORKS)
+    for name, entry in MONAI_NETWORKS.items():
+        assert f"` | {entry.downscale}" in rows[name] and f"| {entry.parameters / 1e6:.1f} million |" in rows[name], name
+
+
 def test_stated_arguments_join_those_that_a_network_needs():
     needed = MONAI_NETWORKS["AttentionUnet"].arguments
     options = filled("AttentionUnet", {"arguments": {"dropout": 0.1}})

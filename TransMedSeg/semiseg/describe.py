@@ -68,7 +68,7 @@ def _networks() -> list[dict[str, Any]]:
 
 
 def _monai_networks() -> list[dict[str, Any]]:
-    """Those of MONAI that are known to work, where MONAI is installed. Their table holds their counts: building them all takes a minute and a gigabyte."""
+    """Those of MONAI that are known to work, where MONAI is installed. Their table holds their counts: building them all takes half a minute and 1.6 GB."""
     from .networks import MONAI
     from .networks.monai_network import MonaiOptions
     from .networks.monai_table import MONAI_NETWORKS, filled

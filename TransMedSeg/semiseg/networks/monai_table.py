@@ -1,7 +1,7 @@
 """The networks of MONAI that are known to work here, one by one, with what each of them needs.
 
 They were found by building every class of ``monai.networks.nets`` (1.6.1) that takes channels and classes, and looking at the last layer of one pass.
-The table is kept, not made anew, because building them all takes a minute and a gigabyte; a test builds each entry where MONAI is installed.
+The table is kept, not made anew, because building them all takes half a minute and 1.6 GB; a test builds each entry where MONAI is installed.
 What is not listed ends in something else than a plain convolution over the whole image (AHNet, HighResNet, MedNeXt, UNet), returns more than one map
 (BasicUNetPlusPlus, SegResNetVAE, SegResNetDS2), needs a further package (DAF3D, HyenaNDUNETR) or is no network for segmentation. VNet would work, but
 its last convolution sees no more channels than there are classes, which leaves TSA nothing to augment; ours has 16.
