@@ -175,6 +175,7 @@ def test_a_voxel_just_out_of_reach_is_nearer_than_one_within_reach_of_every_axis
     one[0, 0, 0] = two[8, 8, 1] = True  # the square of this distance is 129
     np.moveaxis(two, axis, 0)[reach + 1, 0, 0] = True  # and of this one 121
     assert surface_distances(one, two).asd == reach + 1
+    assert surface_distances(one, two, (0.5, 0.5, 0.5)).asd == (reach + 1) / 2
 
 
 @given(mask_pairs())
