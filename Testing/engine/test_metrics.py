@@ -168,11 +168,12 @@ def test_near_and_far_voxels_are_measured_alike(axis, gap, monkeypatch):
         assert max(found.to_reference.max(), found.to_prediction.max()) >= gap * step[axis] - 5
 
 
+@pytest.mark.parametrize("within", [(8, 8, 1), (8, 1, 8)])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_voxel_just_out_of_reach_is_nearer_than_one_within_reach_of_every_axis(axis):
+def test_a_voxel_just_out_of_reach_is_nearer_than_one_within_reach_of_every_axis(axis, within):
     reach = near.REACH
     one, two = np.zeros((reach + 2,) * 3, bool), np.zeros((reach + 2,) * 3, bool)
-    one[0, 0, 0] = two[8, 8, 1] = True  # the square of this distance is 129
+    one[0, 0, 0] = two[within] = True  # the square of this distance is 129
     np.moveaxis(two, axis, 0)[reach + 1, 0, 0] = True  # and of this one 121
     assert surface_distances(one, two).asd == reach + 1
     assert surface_distances(one, two, (0.5, 0.5, 0.5)).asd == (reach + 1) / 2
