@@ -84,7 +84,8 @@ def test_a_rehearsal_keeps_rows_and_methods_and_shrinks_sizes_alone(tmp_path):
     whole, small = read_study(path), rehearsal(read_study(path))
     assert [line.name for line in lines_of(small)] == [line.name for line in lines_of(whole)]
     for run, other in zip(runs_of(small), [run for run in runs_of(whole) if run.seed == whole.seeds[0]], strict=True):
-        sizes = {"training", "network_options", "preprocessing"}
+        sizes = {"training", "network_options", "preprocessing", "num_labeled"}
+        assert run.options["num_labeled"] == min(whole.labels), "also where a row has more labels of its own"
         assert {name: value for name, value in run.options.items() if name not in sizes} == {name: value for name, value in other.options.items() if name not in sizes}
         assert run.options["training"] == {**other.options["training"], "patch_size": [16, 16, 16]}
         assert run.options["network_options"] == {**other.options["network_options"], "width": 4}

@@ -22,6 +22,7 @@ from .inference.model_file import write_model
 from .inference.segmenter import SegmentOptions
 from .methods import load_method
 from .methods.base import AbstractMethod
+from .other_site import for_other_site
 from .predict import predict, read_results
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .train_job import Resolved, TrainJob, as_json, resolve
@@ -55,6 +56,7 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
             torch.set_num_threads(job.threads)
     resolved = resolve(job, device)
     prepared = prepared_for(resolved, run_dir, report, world)
+    resolved = for_other_site(resolved, job, prepared, report)
     resolved = _with_length(resolved, prepared, device, report, world)
     if world.is_main:
         write_job(run_dir, Job("train", asdict(resolved.job)))

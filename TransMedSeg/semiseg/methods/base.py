@@ -75,12 +75,15 @@ class Preset:
         training: Fields of ``TrainOptions``.
         network: Options of the network.
         augment: Fields of ``AugmentOptions``.
+        other_site: Fields of the method's ``Options`` where the unlabeled volumes look different from the labeled ones (E805), beside or instead of
+            those of ``method``.
     """
 
     method: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     network: Mapping[str, Any] = field(default_factory=dict)
     augment: Mapping[str, Any] = field(default_factory=dict)
+    other_site: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AbstractMethod(nn.Module, abc.ABC):
