@@ -47,7 +47,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 QUICKEST = ("acdc", "labels", "recipe")
-"""Slices, phantoms and the left atrium; all nine take minutes: SEMISEG_ALL_STUDIES=1 runs them."""
+"""Slices, phantoms and the left atrium; all of them take minutes: SEMISEG_ALL_STUDIES=1 runs them."""
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
