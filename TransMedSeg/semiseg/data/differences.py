@@ -1,4 +1,4 @@
-"""Whether unlabeled volumes look like the labeled ones: another scanner or site may mislead the training."""
+"""Whether unlabeled volumes look like the labeled ones: another scanner or site teaches what the labels do not, or misleads where nobody wants it."""
 
 from __future__ import annotations
 
