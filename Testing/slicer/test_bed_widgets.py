@@ -4,8 +4,10 @@ import ctk
 import numpy as np
 import pytest
 import qt
+import shiboken6
 import slicer
-from bed import boot, dialogs, user
+import vtk
+from bed import boot, dialogs, errors, user
 
 
 def _volume(name="V"):
@@ -406,3 +408,25 @@ def test_shortcut_answers_until_it_is_deleted():
     boot.process_events()
     user.press(window, "Ctrl+Return")
     assert got == [1]
+
+
+def test_a_widget_that_is_collected_while_it_is_refreshed_raises_nothing():
+    """Python collects a panel, with its children, whenever it wants to: also in the middle of a callback."""
+
+    class Lost(slicer.qMRMLPlotView):
+        def refresh(self):
+            shiboken6.delete(self)
+            self.update()
+
+    class Faulty(slicer.qMRMLPlotView):
+        def refresh(self):
+            raise RuntimeError("mine")
+
+    subject = slicer.vtkMRMLScriptedModuleNode()
+    lost, faulty = Lost(), Faulty()
+    lost.observe(subject, vtk.vtkCommand.ModifiedEvent)
+    subject.Modified()
+    assert not errors.take()
+    faulty.observe(subject, vtk.vtkCommand.ModifiedEvent)
+    subject.Modified()
+    assert "mine" in errors.take()[0], "an error of a living widget is told"

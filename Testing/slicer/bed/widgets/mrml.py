@@ -49,8 +49,14 @@ class MrmlView:
 
 def _refresh(widget):
     widget = widget()
-    if widget is not None and shiboken6.isValid(widget):
+    if widget is None or not shiboken6.isValid(widget):
+        return
+    try:
         widget.refresh()
+    except RuntimeError:
+        # Python may collect the panel around it, a cycle of references, in the middle of this; its children go with it.
+        if shiboken6.isValid(widget):
+            raise
 
 
 @stand_in("mrmlSceneChanged(vtkMRMLScene*)")
