@@ -114,7 +114,8 @@ class HeldOutLooks:
         if case.is_mask_resampled:
             mask = nearest_on_grid(mask, image.geometry)
         mask = mask_on_image(mask, image, case.id, may_be_smaller=ending(Path(case.label)) == ".seg.nrrd")
-        truth = mask_channels(mask, self._prepared.labels, case.id, names)
+        # Values that nobody named have refused the case before, or they are background.
+        truth = mask_channels(mask, self._prepared.labels, case.id, names, other_values="background")
         found = segmenter.segment(image, SegmentOptions(), name=case.id).labels.array
         return [dice(found == int(label["value"]), truth == place) for place, label in enumerate(self._prepared.labels, start=1)]
 

@@ -23,7 +23,7 @@ from .data.cache import (
     write_arrays,
 )
 from .data.cases import Case, CaseList, find_cases, with_masks
-from .data.checks import check_volume, mask_channels, mask_on_image
+from .data.checks import OTHER_VALUES, UnnamedValues, check_volume, mask_channels, mask_on_image
 from .data.differences import differences, intensity_quantiles
 from .data.duplicates import content_hash, find_duplicates, thumbnail
 from .data.files import read_labels, read_volume
@@ -38,6 +38,8 @@ Report = Callable[..., None]
 """Called as ``report(kind, **fields)`` with the kinds progress, case, warning and state of ``semiseg.protocol``."""
 
 _STOPS_EVERYTHING = ("E807", "E809")  # the disk, not the case
+_MOST_VALUES = 64
+"""A mask with more values is an image, and a list of them helps nobody."""
 _RESAMPLED = "Its mask was resampled to the image's grid (nearest neighbor)."
 
 
@@ -53,6 +55,7 @@ class PrepareOptions:
             8 where a ``train.list`` gives the published order.
         num_validation: Labeled patients set aside to watch the training.
         labels: ``{"value", "name"}`` per structure: the value in the masks and what it is. Further keys are kept.
+        other_values: ``"refuse"`` masks with values that ``labels`` does not name, or take them as ``"background"``.
         preprocessing: Grid, orientation and intensities the network will see.
         assumed_spacing_mm: (slice, row, column) for files that state none.
         different_unlabeled: ``"use"`` or ``"leave_out"`` unlabeled volumes that differ strongly from the labeled ones.
@@ -68,6 +71,7 @@ class PrepareOptions:
     num_labeled: int | None = None
     num_validation: int = 0
     labels: tuple[dict[str, Any], ...] = ({"value": 1, "name": "left atrium"},)
+    other_values: str = "refuse"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     assumed_spacing_mm: tuple[float, float, float] | None = None
     different_unlabeled: str = "use"
@@ -86,6 +90,8 @@ class PrepareOptions:
             )
         if self.different_unlabeled not in ("use", "leave_out"):
             raise InputError(f"different_unlabeled is 'use' or 'leave_out'; got {self.different_unlabeled!r}.")
+        if self.other_values not in OTHER_VALUES:
+            raise InputError(f"other_values is 'refuse' or 'background'; got {self.other_values!r}.")
         if self.num_labeled is not None and self.num_labeled < 2:
             raise InputError(
                 f"At least 2 labeled volumes are needed (4 or more recommended); {self.num_labeled} were asked for.",
@@ -153,6 +159,7 @@ def case_table(prepared: PreparedSet) -> str:
             *(f"{label['name']} (ml)" for label in prepared.labels),
             "image",
             "mask",
+            "mask_values",
         ]
     )
     for row in prepared.cases:
@@ -161,8 +168,9 @@ def case_table(prepared: PreparedSet) -> str:
         volumes += [""] * (len(prepared.labels) - len(volumes))
         size, spacing = source.describe().removesuffix(" mm").split(" at ") if source else ("", "")
         use = row.role.replace("_", " ") if row.is_used else f"refused ({row.role.replace('_', ' ')})"
+        values = " ".join(map(str, row.mask_values))
         writer.writerow(
-            [row.id, use, row.code, row.reason, row.patient, size, spacing, *volumes, row.image, row.label or ""]
+            [row.id, use, row.code, row.reason, row.patient, size, spacing, *volumes, row.image, row.label or "", values]
         )
     return stream.getvalue()
 
@@ -178,7 +186,9 @@ def _read_all(found: CaseList, options: PrepareOptions, folder: Path, report: Re
         except InputError as error:
             if error.code in _STOPS_EVERYTHING:
                 raise
-            rows.append(_refused(case, role, error.code, f"{error.message} {error.hint}".strip()))
+            values = error.values if isinstance(error, UnnamedValues) and len(error.values) <= _MOST_VALUES else []
+            refused = _refused(case, role, error.code, f"{error.message} {error.hint}".strip())
+            rows.append(replace(refused, mask_values=values))
         except MemoryError:
             rows.append(_refused(case, role, "E310", "It does not fit the memory of this computer."))
     report("progress", what="preparing cases", done=len(todo), total=len(todo))
@@ -243,6 +253,8 @@ def _key(sources: list[Path], options: PrepareOptions, case: Case) -> str:
     }
     if str(case.image) in options.resample_masks:
         asked["resample_mask"] = True
+    if options.other_values != "refuse":
+        asked["other_values"] = options.other_values
     try:
         return source_key(sources, asked)
     except OSError as error:
@@ -260,7 +272,7 @@ def _read_channels(case: Case, image: Volume, options: PrepareOptions) -> tuple[
         if str(case.image) not in options.resample_masks:
             raise
         mask, note = nearest_on_grid(mask, image.geometry), _RESAMPLED
-    return mask_channels(mask, options.labels, case.id, names), note
+    return mask_channels(mask, options.labels, case.id, names, options.other_values), note
 
 
 def _without_duplicates(rows: list[PreparedCase], options: PrepareOptions, report: Report) -> list[PreparedCase]:

@@ -44,6 +44,7 @@ class TrainJob:
         num_labeled: Only the first so many labeled cases keep their masks; the rest is used without.
         num_validation: Labeled patients set aside to watch the training.
         labels: ``{"value", "name"}`` of each structure. Empty takes those of the recognized layout, else the left atrium.
+        other_values: "refuse" masks with values that ``labels`` does not name, or take them as "background".
         method: A name of ``METHODS``.
         preset: "plus" (our defaults), "faithful" (the authors' code) or another of the method's presets.
         goal: "quick", "normal" or "best"; fills in what the fields below leave open.
@@ -75,6 +76,7 @@ class TrainJob:
     num_labeled: int | None = None
     num_validation: int = 0
     labels: list[dict[str, Any]] = field(default_factory=list)
+    other_values: str = "refuse"
     method: str = "transmedseg"
     preset: str = "plus"
     goal: str = "normal"

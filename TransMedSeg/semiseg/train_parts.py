@@ -34,6 +34,7 @@ def prepared_for(resolved: Resolved, run_dir: Path, report: Report, world: World
             num_labeled=job.num_labeled,
             num_validation=job.num_validation,
             labels=tuple(job.labels),
+            other_values=job.other_values,
             preprocessing=resolved.preprocessing,
             assumed_spacing_mm=None if job.assumed_spacing_mm is None else tuple(job.assumed_spacing_mm),
             different_unlabeled=job.different_unlabeled,

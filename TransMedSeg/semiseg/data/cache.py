@@ -42,6 +42,7 @@ class PreparedCase:
         quantiles: Intensities of the prepared image at evenly spaced ranks, to compare cases.
         thumbnail: 8 x 8 x 8 box means of the source, canonical, z-scored, to find duplicates.
         is_mask_resampled: The mask lay on another grid and was brought to the image's, as a person has asked.
+        mask_values: Of a mask that was refused because nobody named some of its values: what to choose the structure from; else empty.
     """
 
     id: str
@@ -60,6 +61,7 @@ class PreparedCase:
     quantiles: list[float] = field(default_factory=list)
     thumbnail: list[float] = field(default_factory=list)
     is_mask_resampled: bool = False
+    mask_values: list[int] = field(default_factory=list)
 
     @property
     def is_used(self) -> bool:

@@ -14,6 +14,23 @@ from .volume import Volume
 # Generous: micro-CT of a mouse to a thick localizer. Outside, the header is wrong rather than the scanner unusual.
 SPACING_RANGE_MM = (0.01, 25.0)
 
+OTHER_VALUES = ("refuse", "background")
+"""What to do with values of a mask that nobody named."""
+
+
+class UnnamedValues(InputError):
+    """A mask holds values that nobody named (E704).
+
+    Args:
+        values: What a person may choose the structure from, in order: the values that the file itself gives the name of one,
+            else every value above 0.
+    """
+
+    def __init__(self, message: str, *, values: Sequence[int], hint: str) -> None:
+        super().__init__(message, code="E704", hint=hint)
+        self.values = list(values)
+
+
 
 def check_volume(volume: Volume, name: str) -> None:
     """Refuses what no network can learn from or segment.
@@ -74,7 +91,11 @@ def mask_on_image(mask: Volume, image: Volume, name: str, *, may_be_smaller: boo
 
 
 def mask_channels(
-    mask: Volume, labels: Sequence[dict[str, Any]], name: str, names_in_file: dict[int, str] | None = None
+    mask: Volume,
+    labels: Sequence[dict[str, Any]],
+    name: str,
+    names_in_file: dict[int, str] | None = None,
+    other_values: str = "refuse",
 ) -> np.ndarray:
     """(slice, row, column) uint8: 0 background, else the place in ``labels`` counted from 1.
 
@@ -82,9 +103,11 @@ def mask_channels(
         mask: Integers as stored.
         labels: ``{"value", "name"}`` per structure.
         names_in_file: Value to name where the file has names; a name decides before a value.
+        other_values: One of ``OTHER_VALUES``: values that nobody named refuse the mask, or are background.
 
     Raises:
-        InputError: A value that nobody named (E704), or no voxel of any structure (E309).
+        UnnamedValues: A value that nobody named or, where those are background, nothing else (E704).
+        InputError: No voxel of any structure (E309).
     """
     array = mask.array
     by_value = {int(label["value"]): place for place, label in enumerate(labels, start=1)}
@@ -104,13 +127,14 @@ def mask_channels(
             strangers[value] = count
         else:
             channels[array == value] = place
-    if strangers:
+    if strangers and (other_values == "refuse" or not channels.any()):
         found = ", ".join(f"{value} ({count} voxels)" for value, count in list(strangers.items())[:5])
         more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
         known = ", ".join(f"{label['value']} = {label['name']}" for label in labels)
-        raise InputError(
+        named = [int(value) for value in values if stated.get(int(value)) in by_name]
+        raise UnnamedValues(
             f"The mask of '{name}' has values nobody named: {found}{more}. Named: {known}.",
-            code="E704",
+            values=named or [int(value) for value in values if value > 0],
             hint="Name them in the job's labels or remove them from the mask.",
         )
     if not channels.any():
