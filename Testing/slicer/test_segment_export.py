@@ -29,6 +29,8 @@ def ready_case(panel, tmp_path):
     volume = make_volume("P001")
     uids = play_series(tmp_path)
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(uids))
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study"))
     case = panel.add(volume)
     assert panel.segment_this()
     panel.desk.review.approve(case)
@@ -68,7 +70,7 @@ def write(panel, tmp_path):
 def test_all_is_well_and_the_file_is_written_and_verified(panel, tmp_path):
     ready_case(panel, tmp_path)
     lines = page(panel)
-    assert list(lines) == ["reference", "files", "geometry", "empty", "terminology", "reviewer", "approval"]
+    assert list(lines) == ["reference", "files", "study", "geometry", "empty", "terminology", "reviewer", "approval"]
     assert {state for state, _text, _code in lines.values()} == {"ok"}
     assert lines["files"][1] == "All 12 source files are in the DICOM database"
     assert panel.module.export.folderButton.enabled
@@ -111,6 +113,76 @@ def test_E902_source_files_that_are_gone(panel, tmp_path, monkeypatch):
     dialogs.answers["getExistingDirectory"] = [str(tmp_path)]
     assert fix(panel, "files") == ("ok", "All 12 source files are in the DICOM database", "")
     assert imported == [str(tmp_path)]
+
+
+def parents(node):
+    """Names of the items above a node in the subject hierarchy, from below."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item, names = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)), []
+    while item != hierarchy.GetSceneItemID():
+        names.append(hierarchy.GetItemName(item))
+        item = hierarchy.GetItemParent(item)
+    return names
+
+
+def move_to_top(node):
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), hierarchy.GetSceneItemID())
+
+
+def headers(monkeypatch, **values):
+    """What the files in the DICOM database say, whatever is in them."""
+    tags = {"0020,000D": "1.8", "0020,000E": "1.9", "0010,0020": "P001", **values}
+    monkeypatch.setattr(type(slicer.dicomDatabase), "fileValue", lambda self, path, tag: tags.get(tag, ""))
+
+
+def test_a_segmentation_that_is_not_under_the_study_of_its_volume_is_put_there(panel, tmp_path):
+    case = ready_case(panel, tmp_path)
+    move_to_top(case.segmentation)
+    name = case.segmentation.GetName()
+    assert page(panel)["study"] == ("warning", f"'{name}' is not under the study of its volume.", "")
+    assert panel.module.export.folderButton.enabled, "our own export reads patient and study from the source files"
+    assert panel.module.export.fixButtons["study"].text == "Put under study"
+    assert fix(panel, "study") == ("ok", "Volume and segmentation are under one study", "")
+    assert parents(case.segmentation) == parents(case.volume) == ["Study"]
+    assert "study" not in panel.module.export.fixButtons
+
+
+def test_a_volume_that_is_not_under_a_study_is_put_under_that_of_its_files(panel, tmp_path, monkeypatch):
+    case = ready_case(panel, tmp_path)
+    headers(monkeypatch, **{"0008,1030": "Heart MRI", "0008,0020": "20240131", "0010,0010": "Phantom"})
+    for node in (case.volume, case.segmentation):
+        move_to_top(node)
+    assert page(panel)["study"] == ("warning", "'P001' is not under a study, so other exports of Slicer do not know its patient.", "")
+    assert fix(panel, "study")[0] == "ok"
+    assert parents(case.volume) == parents(case.segmentation) == ["Heart MRI (20240131)", "Phantom (P001)"]
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    study = hierarchy.GetItemByUID("DICOM", "1.8")
+    assert hierarchy.GetItemAttribute(study, "DICOM.StudyDate") == "20240131" and hierarchy.GetItemByUID("DICOM", "1.9")
+
+
+def test_the_study_that_the_scene_has_is_not_made_twice(panel, tmp_path, monkeypatch):
+    case = ready_case(panel, tmp_path)
+    headers(monkeypatch)
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Of another series")
+    hierarchy.SetItemUID(study, "DICOM", "1.8")
+    move_to_top(case.volume)
+    assert fix_after_page(panel, "study")[0] == "ok"
+    assert parents(case.volume) == parents(case.segmentation) == ["Of another series"]
+
+
+def fix_after_page(panel, name):
+    page(panel)
+    return fix(panel, name)
+
+
+def test_without_source_files_there_is_no_study_to_put_it_under(panel, tmp_path):
+    case = ready_case(panel, tmp_path)
+    move_to_top(case.volume)
+    slicer.dicomDatabase._instances.clear()
+    assert page(panel)["study"][0] == "warning"
+    assert "study" not in panel.module.export.fixButtons and "files" in panel.module.export.fixButtons
 
 
 def test_E903_a_segment_without_code(panel, tmp_path):

@@ -8,9 +8,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import DicomPackages
-from .CaseTable import APPROVED
+from .CaseTable import APPROVED, placeBeside
 from .Counted import counted
 from .Messages import message
+from .Study import putUnderStudy, studyOf
 from .Terminology import LEFT_ATRIUM, hasTerminology, setTerminology, structureNamed, structures
 from .VolumeExchange import REFERENCE, maskOf, writeMask
 
@@ -22,7 +23,7 @@ class Check:
     """One line of the check page.
 
     Attributes:
-        name: Which check: reference, files, geometry, empty, terminology, reviewer, approval; packages where they lack.
+        name: Which check: reference, files, study, geometry, empty, terminology, reviewer, approval; packages where they lack.
         state: OK, WARNING (can be written) or ERROR.
         text: For the user.
         code: Of the message; "" where all is well.
@@ -74,7 +75,7 @@ def checks(export):
     reference = _checkReference(export)
     if reference.state == ERROR:
         return [reference]
-    lines = [reference, _checkFiles(export), _checkGeometry(export), *_checkEmpty(export)]
+    lines = [reference, _checkFiles(export), _checkStudy(export), _checkGeometry(export), *_checkEmpty(export)]
     lines += [*_checkTerminology(export), _checkReviewer(export), _checkApproval(export)]
     return lines if DicomPackages.areFit() else [*lines, _lacksPackages()]
 
@@ -93,6 +94,18 @@ def _checkFiles(export):
         return Check("files", ERROR, text, "E902", _("Import folder again…"))
     one, many = _("The source file is in the DICOM database"), _("All {count} source files are in the DICOM database")
     return Check("files", OK, counted(len(files), one, many))
+
+
+def _checkStudy(export):
+    """Our own export reads patient and study from the source files, Slicer's from the subject hierarchy: without, a file can be written."""
+    study = studyOf(export.volume)
+    if study and studyOf(export.segmentation) == study:
+        return Check("study", OK, _("Volume and segmentation are under one study"))
+    if study:
+        text = _("'{name}' is not under the study of its volume.").format(name=export.segmentation.GetName())
+    else:
+        text = _("'{name}' is not under a study, so other exports of Slicer do not know its patient.").format(name=export.volume.GetName())
+    return Check("study", WARNING, text, fix=_("Put under study") if study or any(export.sourceFiles()) else "")
 
 
 def _checkGeometry(export):
@@ -178,6 +191,13 @@ def setLeftAtrium(export):
         if not hasTerminology(segment):
             name = (segment.GetName() or "").split("(")[0].strip().lower()
             setTerminology(segment, name if structureNamed(name) and name in structures() else LEFT_ATRIUM, keepColor=True)
+
+
+def putBothUnderStudy(export):
+    """Puts the volume under the study that its source files name, and the segmentation beside the volume."""
+    if not studyOf(export.volume):
+        putUnderStudy(export.volume, next(path for path in export.sourceFiles() if path))
+    placeBeside(export.segmentation, export.volume)
 
 
 def resampleToSource(export, review, beforeWrite):

@@ -123,6 +123,7 @@ class ExportPanel:
         fixes = {
             "reference": self._onSave,
             "files": self._importFolder,
+            "study": lambda: DicomChecks.putBothUnderStudy(self.export),
             "geometry": lambda: DicomChecks.resampleToSource(self.export, self.desk.review, self.desk.beforeWrite),
             "empty": lambda: DicomChecks.removeEmptySegments(self.export),
             "terminology": lambda: DicomChecks.setLeftAtrium(self.export),

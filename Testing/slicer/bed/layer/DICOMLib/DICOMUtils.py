@@ -2,7 +2,7 @@
 
 Voxels and geometry are read by the genuine C++ that Slicer's scalar volume plugin calls
 (vtkSlicerVolumesLogic.AddArchetypeScalarVolume). What is left out: the other plugins, the choice between readings of one
-series, the check of the spacing with its grid transform, patient and study in the subject hierarchy.
+series, the check of the spacing with its grid transform.
 """
 
 from pathlib import Path
@@ -56,7 +56,16 @@ def _load(series):
     if node is not None:
         # As the plugin's setVolumeNodeProperties: the i-th UID is that of the i-th slice.
         node.SetAttribute("DICOM.instanceUIDs", " ".join(slicer.dicomDatabase.instanceForFile(path) for path in files))
+        _put_under_study(node, files[0], series)
     return node
+
+
+def _put_under_study(node, path, series):
+    """Into the tree by the genuine C++ that Slicer's plugin calls; the names it gives patient and study are left out."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    hierarchy.SetItemUID(hierarchy.GetItemByDataNode(node), slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName(), series)
+    patient, study = (slicer.dicomDatabase.fileValue(path, tag) for tag in ("0010,0020", "0020,000D"))
+    slicer.vtkSlicerSubjectHierarchyModuleLogic.InsertDicomSeriesInHierarchy(hierarchy, patient, study, series)
 
 
 def _distance(path):
