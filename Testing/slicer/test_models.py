@@ -20,10 +20,13 @@ from segment_builders import REPOSITORY, Panel, install_stub, make_volume, write
 
 from TransMedSegLib import CaseTable, ModelList
 from TransMedSegLib.ModelCard import cardOf
+from TransMedSegLib.ModelDownload import ModelDownload
 from TransMedSegLib.ModelFile import ModelRefused, hashOf, readCard
 
 SETTINGS = (ModelList.FOLDER_SETTING, ModelList.OTHERS_SETTING, ModelList.LAST_SETTING, "TransMedSeg/AgreedModels", "TransMedSeg/SecondsPerMegavoxel")
 SCORES = {"left atrium": {"dice": {"mean": 0.8912, "sd": 0.02, "count": 10}}}
+
+DOWNLOAD_DELETED = "The downloaded file is damaged or was changed (its hash does not match). It was deleted."
 
 
 @pytest.fixture(autouse=True)
@@ -260,15 +263,20 @@ def test_an_archive_made_from_a_run_folder_holds_its_dice(dialog, tmp_path):
     assert cardOf(dialog.chosen).dice == {"left atrium": (0.8912, 10)}
 
 
-def test_E402_an_archive_whose_hash_differs_is_not_taken(dialog, folder, tmp_path):
+def damaged_archive(path, tmp_path):
+    """An archive with the hash of another model."""
     ModelList.export(write_model(tmp_path / "run" / "model.pt"), tmp_path / "good.zip")
-    with zipfile.ZipFile(tmp_path / "good.zip") as good, zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
+    with zipfile.ZipFile(tmp_path / "good.zip") as good, zipfile.ZipFile(path, "w") as bad:
         write_model(tmp_path / "changed.pt", name="changed")
         bad.write(tmp_path / "changed.pt", "model.pt")
         bad.writestr("sha256.txt", good.read("sha256.txt"))
+
+
+def test_E402_an_archive_whose_hash_differs_is_not_taken(dialog, folder, tmp_path):
+    damaged_archive(tmp_path / "bad.zip", tmp_path)
     dialog.add([tmp_path / "bad.zip"])
     assert dialog.notice.message == "bad.zip: The model file is damaged or was changed (its hash does not match). It was not used. [E402]"
-    assert ModelList.models() == [] and list(folder.iterdir()) == []
+    assert ModelList.models() == [] and list(folder.iterdir()) == [] and (tmp_path / "bad.zip").is_file()
 
 
 def test_verify_says_whether_the_file_is_as_it_was_added(dialog, tmp_path):
@@ -484,9 +492,50 @@ def test_an_archive_may_come_from_a_file_address_and_a_missing_hash_is_said(pane
 def test_E402_a_download_with_another_hash_is_not_kept(panel, dialog, server, folder):
     write_model(server.folder / "LA.pt")
     assert download(dialog, f"{server.url}/LA.pt", "0" * 64)
-    assert dialog.notice.message == "The model file is damaged or was changed (its hash does not match). It was not used. [E402]"
+    assert dialog.notice.message == f"{DOWNLOAD_DELETED} [E402]"
     assert list(dialog.notice.buttons) == ["Download again"]
     assert ModelList.models() == [] and list(folder.iterdir()) == []
+
+
+def test_E402_a_downloaded_archive_whose_own_hash_differs_is_deleted(dialog, server, folder, tmp_path):
+    damaged_archive(server.folder / "bad.zip", tmp_path)
+    assert download(dialog, f"{server.url}/bad.zip")
+    assert dialog.notice.message == f"{DOWNLOAD_DELETED} [E402]"
+    assert list(folder.iterdir()) == []
+
+
+def test_E402_a_download_is_gone_before_it_is_said_to_be(server, folder):
+    """What is said comes after what was done, so that it is true also where the file cannot be deleted."""
+    write_model(server.folder / "LA.pt")
+    left = []
+    one = ModelDownload(lambda done, total: None, None, lambda code, text: left.append((code, text, list(folder.iterdir()))))
+    one.start(f"{server.url}/LA.pt", "0" * 64)
+    assert boot.process_events(20, until=lambda: left)
+    assert left == [("E402", DOWNLOAD_DELETED, [])]
+
+
+def test_E402_a_download_that_cannot_be_deleted_is_named(dialog, server, folder, monkeypatch):
+    write_model(server.folder / "LA.pt")
+    unlink = Path.unlink
+
+    def held(path, *arguments, **options):
+        if path.suffix == ".part":
+            raise PermissionError(13, "used by another program")
+        unlink(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    assert download(dialog, f"{server.url}/LA.pt", "0" * 64)
+    (part,) = folder.iterdir()
+    text = "The model file is damaged or was changed (its hash does not match). It was not used."
+    assert dialog.notice.message == f"{text} It could not be deleted: {part} [E402]"
+
+
+def test_E402_a_file_of_the_user_s_own_stays_where_it_is(dialog, folder, tmp_path):
+    mine = write_model(tmp_path / "mine.pt")
+    qt.QSettings().setValue("TransMedSeg/Python", sys.executable)
+    assert download(dialog, mine.as_uri(), "0" * 64)
+    assert dialog.notice.message == "The model file is damaged or was changed (its hash does not match). It was not used. [E402]"
+    assert mine.is_file() and list(folder.iterdir()) == []
 
 
 def test_E401_no_network_names_the_link(dialog, server, folder):

@@ -414,6 +414,11 @@ def test_E703_two_empty_masks_have_no_dice(panel):
     assert panel.ui.scoreTable.item(0, 1).toolTip() == "Both masks are empty."
 
 
+def test_what_dice_is_computed_on_is_said_beside_the_table(panel):
+    text = "Dice is computed on the original grid, that of A. Pulmonary veins, appendage and mitral plane are cut where the labels of the model cut them."
+    assert panel.ui.definitionLabel.text == text
+
+
 def test_E704_several_values_have_to_be_chosen_from(panel):
     case = predicted_case(panel)
     values = np.where(ball((12, 20, 24), (6, 9, 12), 4.5), 420, 0)

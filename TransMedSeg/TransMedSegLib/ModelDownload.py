@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import qt
+from slicer.i18n import tr as _
 
 from . import ModelList
 from .Computer import freeDiskGb
@@ -108,7 +109,7 @@ class ModelDownload:
         elif not found:
             self._onFailed("E401", message("E401", link=self._url))
         elif self._sha256 and found != self._sha256:
-            self._onFailed("E402", message("E402"))
+            self._refuseDamaged()
         else:
             self._add()
 
@@ -116,11 +117,26 @@ class ModelDownload:
         try:
             path = ModelList.add(self._part, url=self._url)
         except ModelRefused as refusal:
-            self._onFailed(refusal.code, str(refusal))
+            if refusal.code == "E402":
+                self._refuseDamaged()
+            else:
+                self._onFailed(refusal.code, str(refusal))
         except OSError as error:
             self._onFailed("", str(error))
         else:
             self._onDone(path)
+
+    def _refuseDamaged(self):
+        """The file is gone before it is said to be; one of a file address is only a copy of the user's own."""
+        text = message("E402")
+        try:
+            self._part.unlink(missing_ok=True)
+            if urlparse(self._url).scheme != "file":
+                text = _("The downloaded file is damaged or was changed (its hash does not match). It was deleted.")
+        except OSError:  # a virus scanner may hold it
+            text = _("{text} It could not be deleted: {file}").format(text=text, file=self._part)
+            self._part = None
+        self._onFailed("E402", text)
 
     def _clean(self):
         """Lets go of the process inside its own signal: the object must live until the signal is over."""
