@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import qt
+import slicer
 from bed import boot, dialogs
 from train_bed import CASES, REPOSITORY, engine_python, module, panel, ready, started, stub, until  # noqa: F401 (puts the library on the path)
 
@@ -93,6 +94,78 @@ def test_E803_is_offered_too_where_too_few_cases_are_left(ready, stub, tmp_path)
     assert buttons(ready)[:2] == ["Resample mask", "Choose another mask…"]
 
 
+# Masks with several values
+
+NAMES = "Which value is the left atrium? Found: {values}. [E704]"
+
+
+def unnamed(tmp_path, name="P3", values="1 2 420"):
+    reason = f"The mask of '{name}' has values nobody named: 2 (5 voxels) and others. Named: 1 = left atrium."
+    return f"{name},refused (labeled),E704,{reason},{name},,,,{tmp_path}/labeled/{name}.nrrd,{tmp_path}/labeled/{name}_label.nrrd,{values}"
+
+
+def test_E704_the_value_of_the_structure_is_one_click(ready, stub, tmp_path):
+    checked(ready, stub, *rows(tmp_path, unnamed(tmp_path), unnamed(tmp_path, "P4", "2 420")))
+    assert ready.notice.message == "Which value is the left atrium? Found: 1 / 2 / 420. [E704]"
+    assert buttons(ready) == ["1", "2", "420"]
+    assert (asked(tmp_path)["labels"], asked(tmp_path)["other_values"]) == ([{"value": 1, "name": "left atrium"}], "refuse")
+    stub.behave("finish", cases=rows(tmp_path))
+    ready.notice.buttons["420"].click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert (asked(tmp_path)["labels"], asked(tmp_path)["other_values"]) == ([{"value": 420, "name": "left atrium"}], "background")
+    assert (ready.ui.labelValueSpinBox.value, ready.ui.otherValuesCheckBox.checked) == (420, True), "the answer can be seen and changed"
+    assert ready.notice.message == "" and ready.cases.used("labeled") == 2
+
+
+def test_E704_the_answer_is_kept_in_the_scene(ready, module, stub, tmp_path):
+    checked(ready, stub, *rows(tmp_path, unnamed(tmp_path)))
+    ready.notice.buttons["420"].click()
+    assert until(lambda: not ready.check.process.isRunning)
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    assert (ready.parameters.labelValue, ready.parameters.otherValuesAreBackground) == (1, False)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert (ready.parameters.labelValue, ready.parameters.otherValuesAreBackground) == (420, True)
+    checked(ready, stub, *rows(tmp_path))
+    assert (asked(tmp_path)["labels"], asked(tmp_path)["other_values"]) == ([{"value": 420, "name": "left atrium"}], "background")
+
+
+def test_E704_more_than_five_values_are_a_menu(ready, stub, tmp_path):
+    checked(ready, stub, *rows(tmp_path, unnamed(tmp_path, values="205 420 500 550 600 820 850")))
+    assert ready.notice.message == "Which value is the left atrium? Found: 205 / 420 / 500 / 550 / 600 / 820 / 850. [E704]"
+    assert buttons(ready) == ["Choose the value…"]
+    ready.notice.buttons["Choose the value…"].click()
+    assert ready.notice.message.endswith("[E704]") and ready.parameters.labelValue == 1, "who chooses none is asked again"
+    dialogs.answers["getItem"] = ["420"]
+    ready.notice.buttons["Choose the value…"].click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert asked(tmp_path)["labels"] == [{"value": 420, "name": "left atrium"}]
+
+
+def test_E704_is_asked_instead_of_telling_that_too_few_volumes_are_left(ready, stub, tmp_path):
+    stub.behave("fail", code="E801", message="At least 2 labeled volumes are needed (4 or more recommended); 0 can be used.")
+    write_rows(tmp_path, unnamed(tmp_path), unnamed(tmp_path, "P4"))
+    ready.ui.checkButton.click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert ready.notice.message == NAMES.format(values="1 / 2 / 420") and buttons(ready) == ["1", "2", "420"]
+
+
+def test_E704_is_not_asked_again_for_a_mask_without_the_value_that_was_chosen(ready, stub, tmp_path):
+    ready.parameters.labelValue, ready.parameters.otherValuesAreBackground = 420, True
+    checked(ready, stub, *rows(tmp_path, unnamed(tmp_path, values="1 2")))
+    assert ready.notice.message == "", "its row says why it is not used"
+    checked(ready, stub, unnamed(tmp_path, values="1 2"))
+    assert buttons(ready) == ["1", "2"], "a value that no mask has is no answer"
+
+
+def write_rows(tmp_path, *lines):
+    """The table of the check, for an engine that then fails."""
+    folder = tmp_path / "runs" / "_check" / "prepared"
+    folder.mkdir(parents=True)
+    header = "case,use,code,reason,patient,size,spacing_mm,left atrium (ml),image,mask,mask_values"
+    (folder / "cases.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+
+
 # Volumes that appear twice, or look different
 
 
@@ -103,6 +176,22 @@ def test_E804_a_volume_that_appears_twice_is_named_with_the_one_that_is_used(rea
     table = ready.ui.unlabeledTable
     assert [table.item(0, column).text() for column in (0, 1, 3)] == ["✗", "U2", f"{reason} [E804]"]
     assert ready.ui.unlabeledCollapsibleButton.text == "2  Unlabeled volumes   1 ✓  1 ✗"
+
+
+def twice(tmp_path, name, kept="P1 (labeled)"):
+    reason = f"{name} appears twice: same image content as {kept}. It is used only there."
+    return f"{name},refused (unlabeled),E804,{reason},{name},,,,{tmp_path}/unlabeled/{name}.nrrd,"
+
+
+def test_E804_volumes_that_are_labeled_too_are_said_in_one_sentence(ready, stub, tmp_path):
+    checked(ready, stub, *rows(tmp_path, twice(tmp_path, "U2")))
+    assert ready.ui.checkLabel.text.splitlines()[1:] == ["1 volume is also in the labeled list; it is used as labeled only."]
+    checked(ready, stub, *rows(tmp_path, twice(tmp_path, "U2"), twice(tmp_path, "U3", "P2 (labeled)"), twice(tmp_path, "U4", "U1 (unlabeled)"), misplaced(tmp_path)))
+    assert ready.ui.checkLabel.text.splitlines()[1:] == ["2 volumes are also in the labeled list; they are used as labeled only."]
+    assert ready.notice.message == f"{OTHER_GRID} [E803]", "the question is still asked"
+    table = ready.ui.unlabeledTable
+    reasons = [table.item(row, 2).text() for row in range(3)]
+    assert all(text.endswith("It is used only there. [E804]") for text in reasons), "the rows keep their reasons"
 
 
 @pytest.mark.parametrize("choice", ["Leave them out", "Use them"])
@@ -226,6 +315,35 @@ def real(tmp_path):
     qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
 
 
+def test_E704_asked_and_answered_with_the_real_engine(real, tmp_path):
+    """Every mask has the values 1, 2 and 420, so that none can be used before the answer."""
+    from semiseg.data.files import write_volume
+    from semiseg.data.geometry import Geometry
+    from semiseg.data.volume import Volume
+
+    affine = np.eye(4)
+    affine[:3, :3] = affine[:3, 2::-1]  # array axes (slice, row, column) to (x, y, z)
+    grid = Geometry((10, 8, 8), affine)
+    (tmp_path / "labeled").mkdir()
+    for index, name in enumerate(("P1", "P2")):
+        image = np.random.default_rng(index).normal(100, 20, grid.shape).astype(np.float32)
+        mask = np.zeros(grid.shape, np.uint16)
+        mask[3:7, 2:6, 2:6], mask[0, 0, :2], mask[0, 1, :2] = 420, 1, 2
+        write_volume(tmp_path / "labeled" / f"{name}.nii.gz", Volume(image, grid))
+        write_volume(tmp_path / "labeled" / f"{name}_label.nii.gz", Volume(mask, grid))
+    real.cases.add("labeled", [tmp_path / "labeled"])
+    real.parameters.numValidation = 0
+    real.ui.checkButton.click()
+    assert until(lambda: not real.check.process.isRunning, 120)
+    assert real.notice.message == NAMES.format(values="1 / 2 / 420") and buttons(real) == ["1", "2", "420"]
+    assert real.cases.used("labeled") == 0
+    real.notice.buttons["420"].click()
+    assert until(lambda: not real.check.process.isRunning, 120)
+    assert real.notice.message == "" and real.cases.used("labeled") == 2
+    table = (tmp_path / "runs" / "_check" / "prepared" / "cases.csv").read_text(encoding="utf-8")
+    assert "left atrium (ml)" in table and ",0.1," in table, "64 voxels of 1 mm³"
+
+
 def test_E803_E804_in_the_words_of_the_real_engine(real, tmp_path):
     from semiseg.data.files import write_volume
     from semiseg.data.geometry import Geometry
@@ -251,8 +369,9 @@ def test_E803_E804_in_the_words_of_the_real_engine(real, tmp_path):
     real.ui.checkButton.click()
     assert until(lambda: not real.check.process.isRunning, 120)
     assert real.notice.message == f"{OTHER_GRID} [E803]"
-    twice = "U2 appears twice: same image content as P1 (labeled). It is used only there. [E804]"
-    assert real.ui.unlabeledTable.item(0, 3).text() == twice
+    reason = "U2 appears twice: same image content as P1 (labeled). It is used only there. [E804]"
+    assert real.ui.unlabeledTable.item(0, 3).text() == reason
+    assert "1 volume is also in the labeled list; it is used as labeled only." in real.ui.checkLabel.text
     real.notice.buttons["Resample mask"].click()
     assert until(lambda: not real.check.process.isRunning, 120)
     assert real.notice.message == "" and real.cases.used("labeled") == 3

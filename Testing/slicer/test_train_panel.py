@@ -175,6 +175,7 @@ def test_job_holds_what_the_panel_shows(ready, stub, tmp_path):
         "different_unlabeled": "use",
         "num_validation": 2,
         "labels": [{"value": 420, "name": "left ventricle"}],
+        "other_values": "refuse",
         "method": "transmedseg",
         "goal": "best",
         "device": "cpu",

@@ -27,6 +27,7 @@ class CaseRow:
         role: "labeled", "unlabeled", "validation" or "held out".
         isUsed: False when it was refused.
         image: File or folder it came from.
+        maskValues: Of a mask that was refused because nobody named some of its values: what to choose the structure from.
     """
 
     name: str
@@ -38,6 +39,7 @@ class CaseRow:
     spacing: str = ""
     image: str = ""
     patient: str = ""
+    maskValues: tuple[int, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -58,7 +60,8 @@ def _rowFrom(fields: dict) -> CaseRow:
     isRefused = use.startswith("refused")
     role = use.removeprefix("refused (").removesuffix(")") if isRefused else use
     texts = {name: fields.get(key) or "" for name, key in (("reason", "reason"), ("code", "code"), ("size", "size"), ("image", "image"), ("patient", "patient"))}
-    return CaseRow(fields.get("case") or "", role, not isRefused, spacing=fields.get("spacing_mm") or "", **texts)
+    values = tuple(int(value) for value in (fields.get("mask_values") or "").split())
+    return CaseRow(fields.get("case") or "", role, not isRefused, spacing=fields.get("spacing_mm") or "", maskValues=values, **texts)
 
 
 class TrainCases:

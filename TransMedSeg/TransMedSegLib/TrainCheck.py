@@ -87,7 +87,7 @@ class TrainCheck:
         self.showChecked(mark)
         if ending.state != State.Finished:
             self._panel.ui.checkLabel.text = ""
-        if ending.state == State.Failed:
+        if ending.state == State.Failed and not (ending.code == "E801" and self._help.askForValue()):
             self._panel.notice.say(ending.text, ending.code, (*self._help.actions(), *self._panel.follow.helpActions(self.process.runDir, ending.code)))
         elif ending.state == State.Finished:
             self._help.offer()

@@ -52,6 +52,7 @@ def trainOptions(parameters, runDir: Path) -> dict:
         "different_unlabeled": "leave_out" if parameters.leaveOutDifferent else "use",
         "num_validation": 0 if own or leaveOneOut else parameters.numValidation,
         "labels": [{"value": parameters.labelValue, "name": parameters.structure.strip()}],
+        "other_values": "background" if parameters.otherValuesAreBackground else "refuse",
         "method": parameters.method,
         "goal": parameters.goal.value,
         "device": resolveDevice(parameters.device),
@@ -79,6 +80,7 @@ def fingerprint(parameters) -> str:
             parameters.numValidation,
             parameters.structure,
             parameters.labelValue,
+            parameters.otherValuesAreBackground,
             parameters.device,
             parameters.seed,
         ]

@@ -51,6 +51,8 @@ class TrainParameters:
     runsFolder: pathlib.Path
     structure: str = "left atrium"
     labelValue: Annotated[int, WithinRange(1, 65535)] = 1
+    otherValuesAreBackground: bool = False
+    """Of the masks; else a mask with other values is refused."""
     method: str = "transmedseg"
     methodOptions: str = "{}"
     network: str = ""
