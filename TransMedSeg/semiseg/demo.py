@@ -30,6 +30,9 @@ class Length:
     num_held_out: int = 6
 
 
+SITE_MIX = {"labeled": {"A": 1.0}, "unlabeled": {"B": 1.0}, "held_out": {"B": 1.0}}
+"""Labels from one scanner, everything else from another: where unlabeled volumes are worth most."""
+
 LENGTHS = {"quick": Length(0.6, num_unlabeled=10, num_held_out=4), "demo": Length(3.3)}
 
 
@@ -67,7 +70,7 @@ def _phantoms(folder: Path, plan: Length, report: Report) -> Path:
     from .phantom import make_cohort
 
     if not (folder / "cohort.json").exists():
-        report("state", message=f"Making {plan.num_labeled + plan.num_unlabeled + plan.num_held_out} left-atrium phantoms in {folder}.")
+        report("state", message=f"Making {plan.num_labeled + plan.num_unlabeled + plan.num_held_out} left-atrium phantoms in {folder}: labels from one scanner, all others from another.")
         make_cohort(
             folder,
             num_labeled=plan.num_labeled,
@@ -75,6 +78,7 @@ def _phantoms(folder: Path, plan: Length, report: Report) -> Path:
             num_held_out=plan.num_held_out,
             seed=0,
             size="half",
+            site_mix=SITE_MIX,
             report=report,
         )
     return folder

@@ -14,11 +14,11 @@ from .job_options import options_from
 from .methods import load_method
 from .train_job import Resolved, TrainJob, as_json
 
-_SHARE = 0.5
+_SHARE = 0.75
 
 
 def is_other_site(prepared: PreparedSet) -> bool:
-    """Whether at least half of the used unlabeled volumes look different from the labeled ones (E805)."""
+    """Whether at least three quarters of the used unlabeled volumes look different from the labeled ones (E805)."""
     unlabeled = [prepared.cases[index] for index in prepared.indices("unlabeled")]
     return bool(unlabeled) and sum(case.code == "E805" for case in unlabeled) >= _SHARE * len(unlabeled)
 
