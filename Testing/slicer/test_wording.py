@@ -32,6 +32,7 @@ NEVER_ONE = {
 
 OTHERWISE = {
     "All {count} source files are in the DICOM database": "The source file is in the DICOM database",
+    "{count} volumes are also in the labeled list; they are used as labeled only.": "{count} volume is also in the labeled list; it is used as labeled only.",
     "{label}: leave-one-out estimate {mean}, range {low}–{high}, on {count} cases": "{label}: leave-one-out estimate {mean}, on {count} case",
     "{count} cases, median [IQR]: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm": "{count} case: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm",
     "{case} looks {alike} the {count} labeled cases; the model has not seen it.": "{case} looks {alike} the labeled case; the model has not seen it.",

@@ -7,15 +7,19 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from .CaseHelp import CaseHelp
+from .Counted import counted
 from .EngineProcess import EngineProcess
 from .Messages import message, withCode
 from .RunList import RunList
 from .RunState import Ending, State
-from .TrainCases import readCases
+from .TrainCases import CaseRow, readCases
 from .TrainJob import fingerprint, trainOptions
 
 CHECK_FOLDER = "_check"
 """Run folder of the last check; it becomes the run's own folder when the training starts unchanged."""
+
+_ALSO_LABELED = "(labeled). It is used only there."
+"""How the engine ends its reason for an unlabeled volume that is a labeled one too (E804)."""
 
 
 class TrainCheck:
@@ -107,7 +111,8 @@ class TrainCheck:
         text = _("{labeled} labeled, {validation} held out, {unlabeled} unlabeled").format(
             labeled=counts["labeled"], validation=counts["validation"] + counts["held out"], unlabeled=counts["unlabeled"]
         )
-        return text if counts["unlabeled"] else f"{text}\n{withCode('E802', message('E802'))}"
+        lines = [text, _alsoLabeled(self._panel.cases.rows), "" if counts["unlabeled"] else withCode("E802", message("E802"))]
+        return "\n".join(line for line in lines if line)
 
     def newRunDir(self) -> Path:
         """A new folder, or the one of an unchanged check with its prepared volumes."""
@@ -118,3 +123,12 @@ class TrainCheck:
             folder.rename(runDir)
             self.fingerprint = ""
         return runDir
+
+
+def _alsoLabeled(rows: list[CaseRow]) -> str:
+    """What happens to unlabeled volumes that are labeled ones too; empty without any."""
+    left = (row for row in rows if row.code == "E804" and row.role == "unlabeled" and not row.isUsed)
+    count = sum(row.reason.endswith(_ALSO_LABELED) for row in left)
+    one = _("{count} volume is also in the labeled list; it is used as labeled only.")
+    many = _("{count} volumes are also in the labeled list; they are used as labeled only.")
+    return counted(count, one, many) if count else ""
