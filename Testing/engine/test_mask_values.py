@@ -7,10 +7,13 @@ import csv
 import numpy as np
 import pytest
 from test_prepare import change_mask, cohort, ids, one_thread, row, run, value_nobody_named  # noqa: F401 (fixtures)
+from test_worker import last_result, options
+from test_worker import run as run_job
 
 from semiseg.data.cache import PreparedSet
 from semiseg.data.files import read_volume, write_volume
 from semiseg.errors import InputError
+from semiseg.protocol import ExitCode
 
 ATRIUM = ({"value": 420, "name": "left atrium"},)
 
@@ -80,3 +83,13 @@ def test_an_image_in_place_of_a_mask_has_no_list_of_values(cohort):  # noqa: F81
 def test_an_unknown_choice_is_refused(cohort):  # noqa: F811
     with pytest.raises(InputError, match="other_values is 'refuse' or 'background'; got 'ignore'"):
         run(cohort, other_values="ignore")
+
+
+def test_a_case_with_other_values_is_learned_from_looked_at_and_scored(cohort, tmp_path):  # noqa: F811
+    several_values(cohort)
+    held_out = [str(cohort / "heldout")]
+    job = options(cohort, held_out=held_out, labels=list(ATRIUM), other_values="background", method="supervised", best_on_test=2)
+    job["training"]["iterations"] = 2
+    assert run_job(tmp_path / "run", "train", job) == ExitCode.FINISHED
+    result = last_result(tmp_path / "run")
+    assert result["scored"] == 1 and result["refused"] == [] and list(result["best_on_test"]["looks"]) == ["1", "2"]
