@@ -21,6 +21,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from TransMedSegLib.Reload import forgetLibrary
+from TransMedSegLib.RestartOffer import comeBack
 from TransMedSegLib.SegmentModule import SegmentModule
 
 
@@ -37,6 +38,7 @@ class TransMedSeg(ScriptedLoadableModule):
             "Segments the left atrium with a trained model, shows where the model was unsure, and helps to correct, compare, approve and export the result. Research use only."
         )
         self.parent.acknowledgementText = _("Uses the models of TransMedSegTrain. Research use only.")
+        slicer.app.connect("startupCompleted()", comeBack)
 
 
 @parameterNodeWrapper

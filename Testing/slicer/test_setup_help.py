@@ -165,8 +165,9 @@ def test_E102_gets_the_extension_and_goes_on_after_the_restart(own, monkeypatch)
     assert own.notice.message.startswith("The package server cannot be reached.") and restarts == []
     manager.play()
     own.sayFailed(Outcome("E102", "x"))
-    dialogs.answers["confirmYesNoDisplay"] = [True]
     own.notice.buttons["Install and restart"].click()
+    assert own.notice.message == "Installed. Restart now? The module continues by itself."
+    own.notice.buttons["Restart"].click()
     assert manager.isExtensionInstalled("PyTorch") and restarts == [1]
     assert slicer.app.userSettings().value("TransMedSeg/ContinueInstallation") == "network"
     slicer.app.userSettings().remove("TransMedSeg/ContinueInstallation")
@@ -233,5 +234,5 @@ def test_the_help_of_every_code_of_the_set_up_is_written_down():
     qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
     below = {code: [title for title, _call in ways.forOutcome(Outcome(code, ""))] for code in (f"E1{number:02}" for number in range(1, 13))}
     beside = {code: (ways.forCheck(code) or [""])[0] for code in ("E101", "E105", "E106", "E112", "E201", "E202", "E203", "E204", "E208")}
-    assert {code: titles for code, titles in below.items() if not titles} == {"E101": [], "E110": [], "E111": [], "E112": []}
+    assert {code: titles for code, titles in below.items() if not titles} == {"E101": [], "E109": [], "E110": [], "E111": [], "E112": []}, "E109 offers a restart"
     assert [code for code, title in beside.items() if not title] == ["E105", "E201"]

@@ -9,7 +9,7 @@ import types
 import pytest
 import qt
 import slicer
-from bed import dialogs
+from bed import boot, dialogs, main_window
 from train_bed import until  # puts the library on the path
 
 from TransMedSegLib import Computer, EngineProcess, EngineSetup, Messages, PipInstall, ProcessTree, SetupPage
@@ -192,9 +192,7 @@ def test_E109_installation_goes_on_after_the_restart(page, monkeypatch, pip, tmp
     page.install(["h5py>=3.10"], wheels)
     assert until(lambda: not page.isInstalling)
     assert page.notice.message == "Some files are in use. Restart Slicer to finish; the module continues by itself. [E109]"
-    dialogs.answers["confirmYesNoDisplay"] = [False, True]
-    page.notice.buttons["Restart"].click()
-    assert restarts == [], "nothing is lost without a word"
+    assert list(page.notice.buttons) == ["Restart", "Later"], "nothing is unsaved"
     page.notice.buttons["Restart"].click()
     assert restarts == [1]
     pip.plan(log="", code=0)
@@ -205,6 +203,117 @@ def test_E109_installation_goes_on_after_the_restart(page, monkeypatch, pip, tmp
         again.cleanup()
         installs = [call for call in pip.calls() if "install" in call]  # the page also asks whether PyTorch starts
         assert len(installs) == count and str(wheels) in installs[-1], "it goes on once"
+
+
+@pytest.mark.parametrize(
+    ("missing", "hasGpu", "title", "toolTip"),
+    [
+        (["torch>=2.4", "h5py>=3.10"], True, "Install (up to 6.5 GB, about 9 min)", "The time is that of up to 6.5 GB at 100 Mbit/s; a slower network takes longer."),
+        (["torch>=2.4"], False, "Install (up to 1.5 GB, about 2 min)", "The time is that of up to 1.5 GB at 100 Mbit/s; a slower network takes longer."),
+        (["h5py>=3.10", "matplotlib>=3.8"], True, "Install (41 MB)", ""),
+        (["h5py>=3.10", "something>=1"], False, "Install", ""),
+    ],
+)
+def test_the_button_says_what_it_takes(page, monkeypatch, missing, hasGpu, title, toolTip):
+    """The time only where it is a minute or more, and nothing where the size of a package is not known."""
+    qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
+    for place in (SetupPage, EngineSetup):
+        monkeypatch.setattr(place, "missingRequirements", lambda: missing)
+    monkeypatch.setattr(EngineSetup, "isWritable", lambda folder: True)
+    monkeypatch.setattr(EngineSetup, "freeDiskGb", lambda folder: 100.0)
+    Computer.setGpus([GPU] if hasGpu else [])
+    page._isAsked = True  # the GPU is played
+    page.start()
+    assert page.installButton.text == title
+    assert page.installButton.toolTip == f"Adds only what is missing; what ships with Slicer stays as it is. {toolTip}".strip()
+    for place in (SetupPage, EngineSetup):
+        monkeypatch.setattr(place, "missingRequirements", list)
+    page.start()
+    assert page.installButton.text == "Install" and not page.installButton.enabled
+
+
+# Restarting
+
+
+@pytest.fixture
+def restarts(monkeypatch):
+    """Plays the restart: one entry for each."""
+    done = []
+    monkeypatch.setattr(slicer.util, "restart", lambda: done.append(1))
+    yield done
+    for key in ("TransMedSeg/ContinueInstallation", "TransMedSeg/ContinueInModule"):
+        slicer.app.userSettings().remove(key)
+
+
+def saved():
+    """How often Slicer's own dialog was opened."""
+    return sum(one.kind == "openSaveDataDialog" for one in dialogs.shown)
+
+
+def test_unsaved_changes_are_said_and_may_be_saved_before_the_restart(page, restarts):
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "P001")
+    page._onInstalled(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
+    assert page.notice.message == "Installed. Restart now? Your open scene has unsaved changes."
+    assert list(page.notice.buttons) == ["Save and restart", "Restart", "Later"]
+    dialogs.answers["openSaveDataDialog"] = [False, True]
+    page.notice.buttons["Save and restart"].click()
+    assert (saved(), restarts) == (1, []), "who cancels the saving keeps Slicer open"
+    assert list(page.notice.buttons) == ["Save and restart", "Restart", "Later"], "and is asked again"
+    page.notice.buttons["Save and restart"].click()
+    assert (saved(), restarts) == (2, [1])
+
+
+def test_later_and_a_restart_without_saving(page, restarts):
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "P001")
+    for title, count in (("Later", 0), ("Restart", 1)):
+        page.sayFailed(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
+        page.notice.buttons[title].click()
+        assert (len(restarts), saved(), page.notice.message) == (count, 0, "")
+
+
+def test_what_was_changed_after_the_question_is_said_too(page, restarts):
+    page.sayFailed(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
+    assert page.notice.message == "Installed. Restart now?" and list(page.notice.buttons) == ["Restart", "Later"]
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "P001")
+    page.notice.buttons["Restart"].click()
+    assert restarts == [] and page.notice.message.endswith("Your open scene has unsaved changes.")
+    page.notice.buttons["Restart"].click()
+    assert restarts == [1]
+
+
+@pytest.mark.parametrize(("package", "needsRestart"), [("pytest", True), ("h5py", False)])
+def test_a_restart_is_asked_for_where_slicer_has_loaded_what_was_replaced(pip, package, needsRestart):
+    pip.versions["pytest"] = "8.0"
+    install = pip.install()
+    install.start(["h5py>=3.10"])
+    pip.versions[package] = "9.0"
+    outcome = pip.outcome()
+    assert (outcome.code, outcome.needsRestart, outcome.text) == ("", needsRestart, "Installed. Restart now?" if needsRestart else "")
+
+
+def test_the_module_comes_back_to_the_page_after_the_restart(restarts):
+    from segment_builders import Panel
+
+    window = main_window.open_main_window()
+    panel = Panel()
+    try:
+        panel.representation.exit()
+        slicer.util.selectModule("TransMedSeg")
+        page = panel.module.setupPage
+        page.sayFailed(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
+        page.notice.buttons["Restart"].click()
+        assert restarts == [1]
+        window.moduleSelector().leave()
+        panel.ui.setupPlace.hide()
+        page._isAsked = False  # as in a new Slicer
+        boot.complete_startup()
+        assert slicer.util.selectedModule() == "TransMedSeg" and not panel.ui.setupPlace.isHidden()
+        window.moduleSelector().leave()
+        boot.complete_startup()
+        assert slicer.util.selectedModule() == "", "it comes back once"
+    finally:
+        main_window.close_main_window()
+        panel.close()
 
 
 # Installing

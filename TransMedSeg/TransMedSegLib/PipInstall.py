@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,11 +46,13 @@ class Outcome:
         code: Of the message; empty when all went well.
         text: What to tell the user.
         repair: Packages to install again, as "name==version".
+        needsRestart: Slicer holds files, or has loaded packages, that were to change.
     """
 
     code: str = ""
     text: str = ""
     repair: list[str] = field(default_factory=list)
+    needsRestart: bool = False
 
 
 def installedVersions() -> dict[str, str]:
@@ -82,6 +85,7 @@ class PipInstall:
         self._onLine, self._onDone, self._versions = onLine, onDone, versions
         self._process = self._retired = None
         self._before: dict[str, str] = {}
+        self._loaded: frozenset[str] = frozenset()
         self._lines: list[str] = []
         self._isCancelled = False
         self._undoing: list[list[str]] | None = None
@@ -100,6 +104,7 @@ class PipInstall:
             self._wait.start(_WAIT_MS)
             return
         self._before, self._wheelFolder = self._versions(), wheelFolder
+        self._loaded = frozenset(sys.modules)  # before PyTorch's extension imports what it has just installed
         others = list(requirements)
         if wheelFolder is None:
             others = [one for one in requirements if _nameOf(one) != "torch"]
@@ -233,17 +238,31 @@ class PipInstall:
         if exitCode != 0:
             self._onDone(failureOutcome(self._lines))
             return
-        self._onDone(changeOutcome(self._before, self._versions()))
+        self._onDone(changeOutcome(self._before, self._versions(), self._loaded))
 
 
-def changeOutcome(before: dict[str, str], after: dict[str, str]) -> Outcome:
-    """Says when an installation changed a package that ships with Slicer."""
+def changeOutcome(before: dict[str, str], after: dict[str, str], loaded: frozenset[str] = frozenset()) -> Outcome:
+    """Says when an installation changed a package that ships with Slicer, or one that is at work in it.
+
+    Args:
+        before: Versions by lower-case name.
+        after: The same when it was done.
+        loaded: Modules that Slicer had imported before.
+    """
     changed = [name for name in CORE_PACKAGES if name in before and after.get(name) != before[name]]
     if not changed:
-        return Outcome()
+        others = {name for name in {*before, *after} if before and before.get(name) != after.get(name)}
+        needsRestart = bool(others) and _areLoaded(others, loaded)
+        return Outcome(text=_("Installed. Restart now?") if needsRestart else "", needsRestart=needsRestart)
     name = changed[0]
     text = message("E108", package=name, before=before[name], after=after.get(name) or _("nothing"))
     return Outcome("E108", text, [f"{one}=={before[one]}" for one in changed])
+
+
+def _areLoaded(packages: set[str], loaded: frozenset[str]) -> bool:
+    """Whether a module of one of the packages is imported: it stays what it was until Slicer starts again."""
+    owners = importlib.metadata.packages_distributions()
+    return any(module in loaded and packages & {one.lower() for one in names} for module, names in owners.items())
 
 
 def cancelOutcome(restored: dict[str, str], missing: dict[str, str]) -> Outcome:
@@ -272,7 +291,7 @@ def failureOutcome(lines: list[str]) -> Outcome:
     code = next((code for pattern, code in _LOG_SIGNS if re.search(pattern, log)), "E107")
     folder = Path(importlib.__file__).parent
     values = {"reason": _lastMeaningful(lines), "needed_gb": INSTALL_DISK_GB[True], "free_gb": freeDiskGb(folder), "folder": folder}
-    return Outcome(code, message(code, **values))
+    return Outcome(code, message(code, **values), needsRestart=code == "E109")
 
 
 def _lastMeaningful(lines: list[str]) -> str:

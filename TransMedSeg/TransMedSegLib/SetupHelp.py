@@ -59,7 +59,6 @@ class SetupHelp:
             "E107": (log, again, copy),
             "E108": (repair,),
             "E111": (repair,) if outcome.repair else (),
-            "E109": ((_("Restart"), lambda: self._page.restart(outcome)),),
             "E501": (detailsAction(), again),
         }.get(outcome.code, ())
 
@@ -76,7 +75,7 @@ class SetupHelp:
         manager = slicer.app.extensionsManagerModel()
         manager.interactive = False  # the button was the question
         if manager.installExtensionFromServer(PYTORCH_EXTENSION, False):
-            self._page.restart(Outcome("E109", _("The extension is installed. Restart Slicer to use it; the module continues by itself.")))
+            self._page.sayFailed(Outcome(text=_("Installed. Restart now? The module continues by itself."), needsRestart=True))
         else:
             self._page.sayFailed(Outcome("E103", message("E103")))
 

@@ -11,11 +11,22 @@ from slicer.i18n import tr as _
 
 from . import Computer
 from .EngineProcess import enginePython
-from .EngineSetup import PROBE, Check, Level, allChecks, missingRequirements, parseProbe, withSize
+from .EngineSetup import (
+    PROBE,
+    Check,
+    Level,
+    allChecks,
+    installTitle,
+    installToolTip,
+    missingRequirements,
+    parseProbe,
+    withSize,
+)
 from .Messages import withCode
 from .Notice import Notice
 from .PipInstall import Outcome, PipInstall
 from .ProcessTree import endTree
+from .RestartOffer import RestartOffer
 from .SetupHelp import SetupHelp
 from .WrappedLabel import WrappedLabel
 
@@ -54,9 +65,11 @@ class SetupPage(qt.QWidget):
         layout.addLayout(self._grid)
         self.notice = Notice()
         layout.addWidget(self.notice)
-        row = qt.QHBoxLayout()
-        layout.addLayout(row)
+        self.restart = RestartOffer(self.notice, self._rememberToContinue)
+        row = self._row(layout)
         self.installButton = self._button(row, _("Install"), self._onInstall)
+        row.addStretch(1)
+        row = self._row(layout)  # of its own: the other says what it takes, which is long
         self.folderButton = self._button(row, _("Install from folder…"), self.chooseFolder)
         self.cancelButton = self._button(row, _("Cancel"), self._onCancel)
         self.againButton = self._button(row, _("Check again"), self.check)
@@ -67,6 +80,11 @@ class SetupPage(qt.QWidget):
         self.log.hide()
         layout.addWidget(self.log)
         self._updateButtons()
+
+    def _row(self, layout):
+        row = qt.QHBoxLayout()
+        layout.addLayout(row)
+        return row
 
     def _button(self, row, title: str, call: Callable[[], None]):
         button = qt.QPushButton(title)
@@ -188,6 +206,9 @@ class SetupPage(qt.QWidget):
         for button in (self.installButton, self.folderButton):
             button.enabled = not reason
             button.toolTip = reason or _("Adds only what is missing; what ships with Slicer stays as it is.")
+        missing, hasGpu = [] if reason or not self._checks else missingRequirements(), bool(Computer.knownGpus())
+        self.installButton.text = installTitle(missing, hasGpu)
+        self.installButton.toolTip = f"{self.installButton.toolTip} {installToolTip(missing, hasGpu)}".strip()
         self.cancelButton.visible = self.isInstalling
         self.againButton.enabled = not self.isInstalling
 
@@ -220,23 +241,24 @@ class SetupPage(qt.QWidget):
 
     def sayFailed(self, outcome: Outcome) -> None:
         """Says how an installation ended, with what can be done."""
-        self.notice.say(outcome.text, outcome.code, self.ways.forOutcome(outcome))
+        if outcome.needsRestart:
+            self.restart.say(outcome.text, outcome.code)
+        else:
+            self.notice.say(outcome.text, outcome.code, self.ways.forOutcome(outcome))
 
     def showLog(self) -> None:
         self.log.show()
 
-    def restart(self, outcome: Outcome) -> None:
-        """Slicer starts again and the installation goes on there, once. Who would rather save first is offered it again."""
-        if slicer.util.confirmYesNoDisplay(_("Restart Slicer now? What is not saved in the scene is lost.")):
-            slicer.app.userSettings().setValue(_CONTINUE_KEY, str(self._wheelFolder or "network"))
-            slicer.util.restart()
-        else:
-            self.sayFailed(outcome)
+    def _rememberToContinue(self) -> None:
+        """Slicer starts again: the installation goes on there, once."""
+        slicer.app.userSettings().setValue(_CONTINUE_KEY, str(self._wheelFolder or "network"))
 
     def _continue(self) -> None:
-        """Goes on with what a restart has interrupted."""
+        """Shows the page after a restart, and goes on with what was interrupted."""
         where = str(slicer.app.userSettings().value(_CONTINUE_KEY) or "")
         slicer.app.userSettings().remove(_CONTINUE_KEY)
+        if where and self.parentWidget() is not None:
+            self.parentWidget().show()
         packages = missingRequirements() if where else []
         if packages:
             self.install(packages, None if where == "network" else Path(where))
@@ -257,7 +279,7 @@ class SetupPage(qt.QWidget):
     def _onInstalled(self, outcome: Outcome) -> None:
         self._install = None
         self.log.hide()
-        if outcome.code:
+        if outcome.code or outcome.needsRestart:
             self.sayFailed(outcome)
         else:
             self.notice.say(_("Installed."))

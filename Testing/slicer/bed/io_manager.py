@@ -13,6 +13,7 @@ import vtk
 from PySide6 import QtCore
 from PySide6.QtCore import Signal
 
+from . import dialogs
 from .pythonqt.wrapped import stand_in
 
 FILE_TYPES = {
@@ -79,6 +80,12 @@ class CoreIOManager(QtCore.QObject):
 
     def registeredFileReaderCount(self, file_type):
         return int(file_type in FILE_TYPES.values())
+
+    def openSaveDataDialog(self):
+        """The dialog is not shown: the answer says whether everything was saved. Without one it is cancelled."""
+        dialogs.record("openSaveDataDialog", "")
+        answers = dialogs.answers.get("openSaveDataDialog")
+        return bool(answers and answers.pop(0))
 
     # Reading
 
