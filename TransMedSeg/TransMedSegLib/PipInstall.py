@@ -242,13 +242,7 @@ class PipInstall:
 
 
 def changeOutcome(before: dict[str, str], after: dict[str, str], loaded: frozenset[str] = frozenset()) -> Outcome:
-    """Says when an installation changed a package that ships with Slicer, or one that is at work in it.
-
-    Args:
-        before: Versions by lower-case name.
-        after: The same when it was done.
-        loaded: Modules that Slicer had imported before.
-    """
+    """Says when an installation changed a package that ships with Slicer, or one of which a `loaded` module is at work in it."""
     changed = [name for name in CORE_PACKAGES if name in before and after.get(name) != before[name]]
     if not changed:
         others = {name for name in {*before, *after} if before and before.get(name) != after.get(name)}
