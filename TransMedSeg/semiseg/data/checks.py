@@ -128,15 +128,8 @@ def mask_channels(
         else:
             channels[array == value] = place
     if strangers and (other_values == "refuse" or not channels.any()):
-        found = ", ".join(f"{value} ({count} voxels)" for value, count in list(strangers.items())[:5])
-        more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
-        known = ", ".join(f"{label['value']} = {label['name']}" for label in labels)
-        named = [int(value) for value in values if stated.get(int(value)) in by_name]
-        raise UnnamedValues(
-            f"The mask of '{name}' has values nobody named: {found}{more}. Named: {known}.",
-            values=named or [int(value) for value in values if value > 0],
-            hint="Name them in the job's labels or remove them from the mask.",
-        )
+        named = [value for value in map(int, values) if stated.get(value) in by_name]
+        raise _unnamed(strangers, named or [int(value) for value in values if value > 0], labels, name)
     if not channels.any():
         raise InputError(
             f"The mask of '{name}' is empty.",
@@ -144,3 +137,17 @@ def mask_channels(
             hint="Move the image to the unlabeled volumes or draw the mask.",
         )
     return channels
+
+
+def _unnamed(
+    strangers: dict[int, int], values: Sequence[int], labels: Sequence[dict[str, Any]], name: str
+) -> UnnamedValues:
+    """What to say of values that nobody named and their numbers of voxels."""
+    found = ", ".join(f"{value} ({count} voxels)" for value, count in list(strangers.items())[:5])
+    more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
+    known = ", ".join(f"{label['value']} = {label['name']}" for label in labels)
+    return UnnamedValues(
+        f"The mask of '{name}' has values nobody named: {found}{more}. Named: {known}.",
+        values=values,
+        hint="Name them in the job's labels or remove them from the mask.",
+    )
