@@ -20,6 +20,7 @@ def cohort(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def leave_this_process_as_it_is(monkeypatch):
     monkeypatch.setattr("semiseg.train.prepare_cpu", lambda: None)
+    monkeypatch.setattr("semiseg.train.SETTLED_ITERATIONS", 10)
 
 
 def look_different(monkeypatch, count):
@@ -60,6 +61,14 @@ def test_self_training_begins_earlier_and_labels_more_often(cohort, tmp_path, mo
     assert (usual["pretrain_share"], usual["rounds"]) == (0.8, 2) and not said(tmp_path / "same"), "a mixture of sites"
     early, late = (stages(tmp_path / name).index("self_train") for name in ("other", "same"))
     assert early < late
+
+
+@pytest.mark.parametrize("length", [{"iterations": 10}, {"minutes": 0.001}], ids=["steps", "minutes"])
+def test_a_training_too_short_to_settle_is_trained_as_always(length, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("semiseg.train.SETTLED_ITERATIONS", 10_000)
+    look_different(monkeypatch, 4)
+    found = trained(cohort, tmp_path / "short", training={"patch_size": [8, 16, 16], "log_every": 1, **length})
+    assert (found["pretrain_share"], found["rounds"]) == (0.8, 2) and not said(tmp_path / "short")
 
 
 def test_what_the_job_states_stays(cohort, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ class Length:
 SITE_MIX = {"labeled": {"A": 1.0}, "unlabeled": {"B": 1.0}, "held_out": {"B": 1.0}}
 """Labels from one scanner, everything else from another: where unlabeled volumes are worth most."""
 
-LENGTHS = {"quick": Length(0.6, num_unlabeled=10, num_held_out=4), "demo": Length(3.3)}
+LENGTHS = {"quick": Length(0.8, num_unlabeled=10, num_held_out=4), "demo": Length(3.3)}
 
 
 def run_demo(out_dir: Path, length: str, data: Path | None, report: Report) -> tuple[ExitCode, dict[str, Any]]:

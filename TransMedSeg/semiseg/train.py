@@ -22,7 +22,7 @@ from .inference.model_file import write_model
 from .inference.segmenter import SegmentOptions
 from .methods import load_method
 from .methods.base import AbstractMethod
-from .other_site import for_other_site
+from .other_site import SETTLED_ITERATIONS, for_other_site, words_for_other_site
 from .predict import predict, read_results
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .train_job import Resolved, TrainJob, as_json, resolve
@@ -56,8 +56,7 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
             torch.set_num_threads(job.threads)
     resolved = resolve(job, device)
     prepared = prepared_for(resolved, run_dir, report, world)
-    resolved = for_other_site(resolved, job, prepared, report)
-    resolved = _with_length(resolved, prepared, device, report, world)
+    resolved = _planned(resolved, job, prepared, device, report, world)
     if world.is_main:
         write_job(run_dir, Job("train", asdict(resolved.job)))
     result = _train_one(resolved, prepared, run_dir, device, report, world, run_dir / STOP_FILE)
@@ -72,6 +71,18 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
         write_json(run_dir / RESULT_FILE, result)
     wait_for_all()
     return result
+
+
+def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report, world: World) -> Resolved:
+    """The job with its length and, where that is long enough, the options for unlabeled volumes of another site."""
+    changed = for_other_site(resolved, stated, prepared)
+    planned = _with_length(changed, prepared, device, report, world)
+    if changed is resolved:
+        return planned
+    if planned.options.iterations < SETTLED_ITERATIONS:
+        return _with_length(resolved, prepared, device, report, world)
+    report("state", message=words_for_other_site(stated))
+    return planned
 
 
 def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device, report: Report, world: World) -> Resolved:
