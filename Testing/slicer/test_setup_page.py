@@ -271,6 +271,15 @@ def test_later_and_a_restart_without_saving(page, restarts):
         assert (len(restarts), saved(), page.notice.message) == (count, 0, "")
 
 
+@pytest.mark.parametrize(("code", "where"), [("E109", "network"), ("", None)])
+def test_an_unfinished_installation_continues_also_after_a_restart_by_hand(page, restarts, code, where):
+    page.sayFailed(PipInstall.Outcome(code, "Restart now?", needsRestart=True))
+    page.notice.buttons["Later"].click()
+    assert restarts == [] and slicer.app.userSettings().value("TransMedSeg/ContinueInstallation") == where
+    slicer.app.userSettings().remove("TransMedSeg/ContinueInstallation")
+    slicer.app.userSettings().remove("TransMedSeg/ContinueInModule")
+
+
 def test_what_was_changed_after_the_question_is_said_too(page, restarts):
     page.sayFailed(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
     assert page.notice.message == "Installed. Restart now?" and list(page.notice.buttons) == ["Restart", "Later"]

@@ -173,6 +173,18 @@ def test_stopping_gives_up_those_that_wait(ready, stub, tmp_path):
     assert until(lambda: all(RunState.summarize(fold).state.name == "Finished" for fold in found), 60), "resuming the first resumes them all"
 
 
+def test_a_fold_that_failed_is_named(tmp_path):
+    run, folds = tmp_path / "run", [tmp_path / f"run_without_{number}" for number in (1, 2)]
+    for folder in (run, *folds):
+        protocol.write_job(folder, protocol.Job("train", {}))
+    (run / "folds.json").write_text(json.dumps({"folds": [fold.name for fold in folds]}))
+    assert leaveOneOutText(run) == "Leave-one-out: 0 of 2 done."
+    for kind in ("started", "failed"):
+        with open(folds[1] / protocol.EVENTS_FILE, "a") as stream:
+            stream.write(json.dumps({"kind": kind, "time": 1.0, "code": "E310", "message": "No memory."}) + "\n")
+    assert leaveOneOutText(run) == "Leave-one-out: 0 of 2 done.\nFailed: run_without_2 (see the list of runs)."
+
+
 def test_two_patients_are_too_few(ready, stub, tmp_path):
     checked(ready, stub, tmp_path, names=("P1", "P2"))
     assert not ready.ui.startButton.enabled

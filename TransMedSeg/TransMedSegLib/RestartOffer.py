@@ -33,7 +33,7 @@ class RestartOffer:
 
     Args:
         notice: Where it is said.
-        onRestart: Called right before Slicer ends.
+        onRestart: Called right before Slicer ends, or where the user puts off a restart that is needed to finish.
     """
 
     def __init__(self, notice: Notice, onRestart: Callable[[], None]) -> None:
@@ -49,7 +49,9 @@ class RestartOffer:
             code: Of the message.
         """
         self._text, self._code, self._isUnsaved = text, code, hasUnsavedChanges()
-        actions = ((_("Restart"), self._onRestartButton), (_("Later"), lambda: None))
+        # What could not be finished goes on at the next start, whoever brings it about.
+        later = self._remember if code else lambda: None
+        actions = ((_("Restart"), self._onRestartButton), (_("Later"), later))
         if self._isUnsaved:
             actions = ((_("Save and restart"), self._saveAndRestart), *actions)
             text = _("{text} Your open scene has unsaved changes.").format(text=text)
@@ -68,7 +70,10 @@ class RestartOffer:
             self.say(self._text, self._code)  # cancelled
 
     def _restart(self) -> None:
+        self._remember()
+        slicer.util.restart()
+
+    def _remember(self) -> None:
         self._onRestart()
         if slicer.util.mainWindow() is not None:
             slicer.app.userSettings().setValue(_MODULE_KEY, slicer.util.selectedModule())
-        slicer.util.restart()

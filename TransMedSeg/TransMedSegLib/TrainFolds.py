@@ -91,8 +91,11 @@ def leaveOneOutText(runDir: Path) -> str:
         return ""
     results = [found for found in (readJson(fold / protocol.RESULT_FILE) for fold in folds) if found.get("scores")]
     lines = []
+    failed = [fold.name for fold in folds if _state(fold) in (State.Failed, State.Interrupted)]
     if len(results) < len(folds):
         lines.append(_("Leave-one-out: {done} of {total} done.").format(done=len(results), total=len(folds)))
+    if failed:
+        lines.append(_("Failed: {names} (see the list of runs).").format(names=", ".join(failed)))
     for label in dict.fromkeys(name for result in results for name in result["scores"]):
         dices = [dice for dice in (meanDice(result, label) for result in results) if dice is not None]
         if not dices:
