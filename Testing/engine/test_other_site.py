@@ -20,7 +20,7 @@ def cohort(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def leave_this_process_as_it_is(monkeypatch):
     monkeypatch.setattr("semiseg.train.prepare_cpu", lambda: None)
-    monkeypatch.setattr("semiseg.train.SETTLED_ITERATIONS", 10)
+    monkeypatch.setattr("semiseg.other_site.SETTLED_ITERATIONS", 10)
 
 
 def look_different(monkeypatch, count):
@@ -28,16 +28,19 @@ def look_different(monkeypatch, count):
     monkeypatch.setattr("semiseg.prepare.differences", lambda unlabeled, labeled: ["It looks different."] * count + [""] * (len(unlabeled) - count))
 
 
-def trained(cohort: Path, folder: Path, method: str = "transmedseg", **changes) -> dict:
-    values = {
+def job(cohort: Path) -> dict:
+    return {
         "labeled": [str(cohort / "labeled")],
         "unlabeled": [str(cohort / "unlabeled")],
-        "method": method,
+        "method": "transmedseg",
         "device": "cpu",
         "network_options": {"width": 2, "depth": 3},
         "training": {"patch_size": [8, 16, 16], "iterations": 10, "log_every": 1},
     }
-    write_job(folder, Job("train", {**values, **changes}))
+
+
+def trained(cohort: Path, folder: Path, method: str = "transmedseg", **changes) -> dict:
+    write_job(folder, Job("train", {**job(cohort), "method": method, **changes}))
     assert run_folder(folder) == ExitCode.FINISHED
     return read_job(folder).options["method_options"]
 
@@ -65,10 +68,29 @@ def test_self_training_begins_earlier_and_labels_more_often(cohort, tmp_path, mo
 
 @pytest.mark.parametrize("length", [{"iterations": 10}, {"minutes": 0.001}], ids=["steps", "minutes"])
 def test_a_training_too_short_to_settle_is_trained_as_always(length, cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr("semiseg.train.SETTLED_ITERATIONS", 10_000)
+    monkeypatch.setattr("semiseg.other_site.SETTLED_ITERATIONS", 10_000)
     look_different(monkeypatch, 4)
     found = trained(cohort, tmp_path / "short", training={"patch_size": [8, 16, 16], "log_every": 1, **length})
     assert (found["pretrain_share"], found["rounds"]) == (0.8, 2) and not said(tmp_path / "short")
+
+
+@pytest.mark.parametrize(("settled", "share"), [(10, 0.3), (10_000, 0.8)], ids=["long enough", "too short"])
+def test_a_step_is_measured_with_the_options_that_it_will_be_trained_with(settled, share, cohort, tmp_path, monkeypatch):
+    """Studies and the window's goals turn minutes into steps by this measurement."""
+    import semiseg.measure
+
+    shares, probe = [], semiseg.measure.mean_step_seconds
+
+    def noted(make, *arguments):
+        shares.append(make().core.options.pretrain_share)
+        return probe(make, *arguments)
+
+    monkeypatch.setattr("semiseg.measure.mean_step_seconds", noted)
+    monkeypatch.setattr("semiseg.measure.prepare_cpu", lambda: None)
+    monkeypatch.setattr("semiseg.other_site.SETTLED_ITERATIONS", settled)
+    look_different(monkeypatch, 4)
+    write_job(tmp_path / "run", Job("measure", job(cohort)))
+    assert run_folder(tmp_path / "run") == ExitCode.FINISHED and shares[-1] == share
 
 
 def test_what_the_job_states_stays(cohort, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from train_bed import CASES, module, panel, ready, stub, until  # noqa: F401 (fi
 
 from semiseg import protocol
 from TransMedSegLib import RunState, TrainMeasure
+from TransMedSegLib.RunList import RunList
 from TransMedSegLib.TrainFolds import foldsOf, gainText, hasLivingFolds, leaveOneOutText
 from TransMedSegLib.TrainParameters import Goal
 
@@ -182,7 +183,8 @@ def test_a_fold_that_failed_is_named(tmp_path):
     for kind in ("started", "failed"):
         with open(folds[1] / protocol.EVENTS_FILE, "a") as stream:
             stream.write(json.dumps({"kind": kind, "time": 1.0, "code": "E310", "message": "No memory."}) + "\n")
-    assert leaveOneOutText(run) == "Leave-one-out: 0 of 2 done.\nFailed: run_without_2 (see the list of runs)."
+    states = {one.runDir.name: one.state for one in RunList(tmp_path).runs()}
+    assert leaveOneOutText(run, states) == "Leave-one-out: 0 of 2 done.\nFailed: run_without_2 (see the list of runs)."
 
 
 def test_two_patients_are_too_few(ready, stub, tmp_path):

@@ -33,25 +33,24 @@ def putUnderStudy(node, path):
 
 
 def _studyItem(path):
-    facts = {name: slicer.dicomDatabase.fileValue(path, tag) for name, tag in _STUDY.items()}
-    known = _itemWithUid(facts["StudyInstanceUID"])
-    if known:
-        return known
-    name = facts["StudyDescription"] or _("No study description")
-    if facts["StudyDate"]:
-        name = f"{name} ({facts['StudyDate']})"
-    return _noted(_hierarchy().CreateStudyItem(_patientItem(path), name), facts, facts["StudyInstanceUID"])
+    facts = _factsOf(path, _STUDY)
+    make = lambda name: _hierarchy().CreateStudyItem(_patientItem(path), name)
+    return _item(facts, facts["StudyInstanceUID"], make, facts["StudyDescription"] or _("No study description"), facts["StudyDate"])
 
 
 def _patientItem(path):
-    facts = {name: slicer.dicomDatabase.fileValue(path, tag) for name, tag in _PATIENT.items()}
-    known = _itemWithUid(facts["PatientID"])
-    if known:
-        return known
-    name = facts["PatientName"] or _("No name")
-    if facts["PatientID"]:
-        name = f"{name} ({facts['PatientID']})"
-    return _noted(_hierarchy().CreateSubjectItem(_hierarchy().GetSceneItemID(), name), facts, facts["PatientID"])
+    facts = _factsOf(path, _PATIENT)
+    make = lambda name: _hierarchy().CreateSubjectItem(_hierarchy().GetSceneItemID(), name)
+    return _item(facts, facts["PatientID"], make, facts["PatientName"] or _("No name"), facts["PatientID"])
+
+
+def _factsOf(path, tags):
+    return {name: slicer.dicomDatabase.fileValue(path, tag) for name, tag in tags.items()}
+
+
+def _item(facts, uid, make, name, detail):
+    """The item that the scene has for a UID, or a new one."""
+    return _itemWithUid(uid) or _noted(make(f"{name} ({detail})" if detail else name), facts, uid)
 
 
 def _noted(item, facts, uid):

@@ -6,7 +6,9 @@ Each is an ordinary run folder that waits for those before it, so that all of th
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from slicer.i18n import tr as _
 
@@ -84,14 +86,19 @@ def _state(fold: Path) -> State:
     return stateOf(fold, protocol.read_events(fold / protocol.EVENTS_FILE)[0])
 
 
-def leaveOneOutText(runDir: Path) -> str:
-    """The estimate in a sentence, as far as it is known; empty for a run without it."""
+def leaveOneOutText(runDir: Path, states: Mapping[str, State] = MappingProxyType({})) -> str:
+    """The estimate in a sentence, as far as it is known; empty for a run without it.
+
+    Args:
+        runDir: The run on all labeled volumes.
+        states: Of the runs by the name of their folder, as far as somebody has read them already: this is asked every few seconds.
+    """
     folds = foldsOf(runDir)
     if not folds:
         return ""
     results = [found for found in (readJson(fold / protocol.RESULT_FILE) for fold in folds) if found.get("scores")]
     lines = []
-    failed = [fold.name for fold in folds if _state(fold) in (State.Failed, State.Interrupted)]
+    failed = [fold.name for fold in folds if states.get(fold.name) in (State.Failed, State.Interrupted)]
     if len(results) < len(folds):
         lines.append(_("Leave-one-out: {done} of {total} done.").format(done=len(results), total=len(folds)))
     if failed:

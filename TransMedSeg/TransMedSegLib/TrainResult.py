@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import qt
@@ -17,7 +18,7 @@ from . import ModelList
 from .BugReport import bugReport
 from .Counted import counted
 from .RunCurves import CHART_ATTRIBUTE, RUN_ATTRIBUTE, findNode
-from .RunState import lastIteration, logTail, readJson
+from .RunState import State, lastIteration, logTail, readJson
 from .TrainFolds import gainText, leaveOneOutText, meanDice
 
 MODEL_SETTING = "TransMedSeg/Model"
@@ -47,6 +48,7 @@ class TrainResult:
         self._notice = notice
         self.runDir: Path | None = None
         self._result: dict = {}
+        self._states: Mapping[str, State] = {}
         ui.useModelButton.connect("clicked()", self.useModel)
         ui.exportModelButton.connect("clicked()", self._onExport)
         ui.copyReportButton.connect("clicked()", lambda: self.runDir and self.copyReport(self.runDir))
@@ -74,10 +76,15 @@ class TrainResult:
         self.refresh()
         self._updateButtons()
 
-    def refresh(self) -> None:
-        """Says anew what the result is worth: runs that leave one out finish one after another."""
+    def refresh(self, states: Mapping[str, State] | None = None) -> None:
+        """Says anew what the result is worth: runs that leave one out finish one after another.
+
+        Args:
+            states: Of all runs by the name of their folder, where they have just been read.
+        """
+        self._states = self._states if states is None else states
         if self.runDir is not None:
-            texts = (resultText(self._result), leaveOneOutText(self.runDir))
+            texts = (resultText(self._result), leaveOneOutText(self.runDir, self._states))
             self.ui.resultLabel.text = "\n".join(text for text in texts if text) or _("No result yet.")
 
     def _updateButtons(self) -> None:

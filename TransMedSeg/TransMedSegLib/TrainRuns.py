@@ -74,7 +74,7 @@ class TrainRuns:
             self._fill(selected)
         self._updateButtons()
         self.showTimes(self._panel.parameters)
-        self._panel.result.refresh()
+        self._panel.result.refresh({summary.runDir.name: summary.state for summary in self.summaries})
 
     def _fill(self, selected: RunSummary | None) -> None:
         table = self.ui.runsTable

@@ -70,7 +70,8 @@ def _phantoms(folder: Path, plan: Length, report: Report) -> Path:
     from .phantom import make_cohort
 
     if not (folder / "cohort.json").exists():
-        report("state", message=f"Making {plan.num_labeled + plan.num_unlabeled + plan.num_held_out} left-atrium phantoms in {folder}: labels from one scanner, all others from another.")
+        count = plan.num_labeled + plan.num_unlabeled + plan.num_held_out
+        report("state", message=f"Making {count} left-atrium phantoms in {folder}: labels from one scanner, all others from another.")
         make_cohort(
             folder,
             num_labeled=plan.num_labeled,

@@ -11,8 +11,9 @@ import torch
 
 from .data.atomic import write_json
 from .distributed import World, choose_device
+from .other_site import plan_for_site
 from .protocol import RESULT_FILE
-from .train_job import TrainJob, resolve
+from .train_job import Resolved, TrainJob, resolve
 from .train_parts import make_batches, make_method, prepared_for
 from .training.cpu import prepare_cpu
 from .training.expectation import demands, lengths
@@ -37,9 +38,15 @@ def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]
     resolved = resolve(job, device)
     prepared = prepared_for(resolved, run_dir, report, World())
     batches = make_batches(resolved, prepared, device, World())
-    seconds = mean_step_seconds(lambda: make_method(resolved, prepared), batches, resolved.options, device)
+
+    def plan(one: Resolved) -> tuple[int, tuple[float, int]]:
+        seconds = mean_step_seconds(lambda: make_method(one, prepared), batches, one.options, device)
+        minutes = one.options.minutes
+        iterations = max(20, int(60 * minutes / seconds)) if minutes > 0 else one.options.iterations
+        return iterations, (seconds, iterations)
+
+    resolved, (seconds, iterations) = plan_for_site(resolved, job, prepared, plan)
     minutes = resolved.options.minutes
-    iterations = max(20, int(60 * minutes / seconds)) if minutes > 0 else resolved.options.iterations
     threads = torch.get_num_threads()
     result = {"step_s": seconds, "iterations": iterations, "minutes": minutes, "device": str(device), "threads": threads}
     jobs = {goal: replace(job, goal=goal, prepared=str(prepared.folder)) for goal in GOALS}

@@ -6,18 +6,19 @@ alone teach little of them; what the network finds there gets better from round 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from .data.cache import PreparedSet
 from .job_options import options_from
 from .methods import load_method
 from .train_job import Resolved, TrainJob, as_json
 
+_Plan = TypeVar("_Plan")
 _SHARE = 0.75
 SETTLED_ITERATIONS = 800
-"""Shorter trainings keep the options for one site: after 240 steps on the labels pseudo-labels got better from round to round, after 50 they cost Dice.
-In between nothing was measured."""
+"""Shorter trainings keep the options for one site: the network must settle on the labels first (docs/benchmarks.md, "A demonstration")."""
 
 
 def is_other_site(prepared: PreparedSet) -> bool:
@@ -26,20 +27,25 @@ def is_other_site(prepared: PreparedSet) -> bool:
     return bool(unlabeled) and sum(case.code == "E805" for case in unlabeled) >= _SHARE * len(unlabeled)
 
 
-def for_other_site(resolved: Resolved, stated: TrainJob, prepared: PreparedSet) -> Resolved:
-    """The job with the preset's options for unlabeled volumes of another site; the same object where nothing changes.
+def plan_for_site(
+    resolved: Resolved, stated: TrainJob, prepared: PreparedSet, plan: Callable[[Resolved], tuple[int, _Plan]]
+) -> tuple[Resolved, _Plan]:
+    """Plans a training, with the preset's options for unlabeled volumes of another site where they apply and it is long enough.
 
     Args:
         resolved: With every default.
         stated: What was asked for: its options stay. A job that was begun states them all.
         prepared: The cases.
+        plan: Gives the number of iterations, and what is wanted.
+
+    Returns:
+        The job as it is (the same object) or with those options, and what ``plan`` gave for it.
     """
-    method = load_method(stated.method)
-    changes = _changes(stated)
-    if not changes or not is_other_site(prepared):
-        return resolved
-    options = options_from(method.Options, {**resolved.job.method_options, **changes}, f"the method {stated.method}")
-    return replace(resolved, method_options=options, job=replace(resolved.job, method_options=as_json(options)))
+    changed = _for_other_site(resolved, stated, prepared)
+    iterations, planned = plan(changed)
+    if changed is not resolved and iterations < SETTLED_ITERATIONS:
+        return resolved, plan(resolved)[1]
+    return changed, planned
 
 
 def words_for_other_site(stated: TrainJob) -> str:
@@ -51,3 +57,11 @@ def words_for_other_site(stated: TrainJob) -> str:
 def _changes(stated: TrainJob) -> dict[str, Any]:
     preset = load_method(stated.method).presets[stated.preset]
     return {name: value for name, value in preset.other_site.items() if name not in stated.method_options}
+
+
+def _for_other_site(resolved: Resolved, stated: TrainJob, prepared: PreparedSet) -> Resolved:
+    changes = _changes(stated)
+    if not changes or not is_other_site(prepared):
+        return resolved
+    options = options_from(load_method(stated.method).Options, {**resolved.job.method_options, **changes}, f"the method {stated.method}")
+    return replace(resolved, method_options=options, job=replace(resolved.job, method_options=as_json(options)))

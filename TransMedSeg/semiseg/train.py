@@ -22,7 +22,7 @@ from .inference.model_file import write_model
 from .inference.segmenter import SegmentOptions
 from .methods import load_method
 from .methods.base import AbstractMethod
-from .other_site import SETTLED_ITERATIONS, for_other_site, words_for_other_site
+from .other_site import plan_for_site, words_for_other_site
 from .predict import predict, read_results
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .train_job import Resolved, TrainJob, as_json, resolve
@@ -74,14 +74,15 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
 
 
 def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report, world: World) -> Resolved:
-    """The job with its length and, where that is long enough, the options for unlabeled volumes of another site."""
-    changed = for_other_site(resolved, stated, prepared)
-    planned = _with_length(changed, prepared, device, report, world)
-    if changed is resolved:
-        return planned
-    if planned.options.iterations < SETTLED_ITERATIONS:
-        return _with_length(resolved, prepared, device, report, world)
-    report("state", message=words_for_other_site(stated))
+    """The job with its length, and with the options for where its unlabeled volumes come from."""
+
+    def plan(one: Resolved) -> tuple[int, Resolved]:
+        found = _with_length(one, prepared, device, report, world)
+        return found.options.iterations, found
+
+    used, planned = plan_for_site(resolved, stated, prepared, plan)
+    if used is not resolved:
+        report("state", message=words_for_other_site(stated))
     return planned
 
 

@@ -31,7 +31,6 @@ class UnnamedValues(InputError):
         self.values = list(values)
 
 
-
 def check_volume(volume: Volume, name: str) -> None:
     """Refuses what no network can learn from or segment.
 

@@ -89,8 +89,8 @@ class Preset:
 class AbstractMethod(nn.Module, abc.ABC):
     """A training method: networks, losses, moving averages. The loop owns everything else.
 
-    Methods are final: between them and this class there are abstract classes alone. They get a ``Task`` and their own frozen ``Options``, whose docstring explains each field with
-    meaning, unit, default and source.
+    Methods are final: between them and this class there are abstract classes alone. They get a ``Task`` and their own frozen
+    ``Options``, whose docstring explains each field with meaning, unit, default and source.
 
     Attributes:
         Options: The dataclass of the method's options.

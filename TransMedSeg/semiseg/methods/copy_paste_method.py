@@ -26,7 +26,8 @@ class AbstractCopyPaste(AbstractMethod):
         super().__init__()
         self.options = options
         # The paper's statistics come from the teacher's features, so it looks at the patches even when it labels whole cases.
-        self.core = CopyPasteTraining(task, options, needs_teacher=options.statistics == "teacher", **network_changes)
+        needs_teacher = options.tsa_weight > 0 and options.statistics == "teacher"
+        self.core = CopyPasteTraining(task, options, needs_teacher, **network_changes)
         self.tsa = plugged_tsa(self.core.student, task.num_classes, options)
         self.stages = self.core.stages
         self._by_name = (task.network, {**task.network_options, **network_changes}) if network_changes else None
