@@ -311,12 +311,17 @@ def test_an_interrupted_cohort_is_not_marked_complete_and_can_be_repeated(tmp_pa
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"size": "tiny"}, {"num_labeled": -1}, {"site_mix": {"labeled": {"D": 1.0}}}, {"site_mix": {"test": {"A": 1.0}}}],
+    [{"size": "tiny"}, {"num_labeled": -1}, {"site_mix": {"labeled": {"D": 1.0}}}, {"site_mix": {"test": {"A": 1.0}}}, {"site_mix": {"labeled": []}}, {"site_mix": {"labeled": ["A", "D"]}}, {"site_mix": {"labeled": "A"}}],
 )
 def test_wrong_options_are_explained(tmp_path, arguments):
     with pytest.raises(InputError):
         make_cohort(tmp_path / "new", **arguments)
     assert not (tmp_path / "new").exists()
+
+
+def test_sites_may_be_listed_one_after_the_other(tmp_path):
+    make_cohort(tmp_path, 4, 0, 0, size="quarter", site_mix={"labeled": ["A", "C", "B"]})
+    assert [facts["site"] for facts in _phantoms_in(tmp_path).values()] == ["A", "C", "B", "B"]
 
 
 def test_site_mix_is_kept_exactly(tmp_path):

@@ -140,7 +140,8 @@ class PhantomJob:
         seed: Of the cohort.
         size: Grid of the phantoms, see ``make_cohort``.
         full_field_of_view: The whole chest instead of a crop around the heart.
-        site_mix: Shares of the sites in some of the parts, such as ``{"unlabeled": {"B": 1}}``.
+        site_mix: Sites of some of the parts: shares, such as ``{"unlabeled": {"B": 1}}``, or one after the other, the last of them
+            for all that follow: ``{"labeled": ["A", "A", "B"]}``.
         appendage: Share of the phantoms of each part that have an appendage, which then is a structure of its own; see ``make_cohort``.
     """
 

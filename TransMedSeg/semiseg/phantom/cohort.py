@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import time
@@ -41,7 +42,7 @@ def make_cohort(
     seed: int = 0,
     size: str = "half",
     full_field_of_view: bool = False,
-    site_mix: dict[str, dict[str, float]] | None = None,
+    site_mix: dict[str, dict[str, float] | list[str]] | None = None,
     keep_answers: bool = False,
     appendage: dict[str, float] | None = None,
     report: Report = lambda kind, **values: None,
@@ -59,7 +60,8 @@ def make_cohort(
         seed: Of the whole cohort.
         size: A key of ``SPACING_MM``: "full" is the resolution of the left-atrium benchmark.
         full_field_of_view: The whole chest instead of a crop around the atrium.
-        site_mix: Shares of the sites in some of the parts; ``SITE_MIX`` for the others.
+        site_mix: Sites of some of the parts; ``SITE_MIX`` for the others. Shares, or the sites one after the other, the last of
+            them for all that follow: ``{"labeled": ["A", "A", "B"]}``.
         keep_answers: Also write the masks of the unlabeled phantoms, to a folder ``answers`` that training ignores: for
             runs with all labels.
         appendage: Share of the phantoms of each part whose appendage has not been removed, 1 where a part is not named.
@@ -116,7 +118,7 @@ def _tell(report: Report, done: int, total: int, seconds: float) -> None:
 
 
 def _check(
-    counts: dict[str, int], mix: dict[str, dict[str, float]], size: str, appendage: dict[str, float]
+    counts: dict[str, int], mix: dict[str, dict[str, float] | list[str]], size: str, appendage: dict[str, float]
 ) -> None:
     _check_shares(appendage, counts)
     if size not in SPACING_MM:
@@ -124,11 +126,11 @@ def _check(
     if min(counts.values()) < 0:
         raise InputError(f"Numbers of phantoms are 0 or more; found {counts}.")
     for role, shares in mix.items():
-        known = role in counts and set(shares) <= set(SITES)
-        if not known or not shares or min(shares.values()) < 0 or sum(shares.values()) <= 0:
+        known = role in counts and isinstance(shares, (dict, list)) and set(shares) <= set(SITES)
+        if not known or not shares or (isinstance(shares, dict) and (min(shares.values()) < 0 or sum(shares.values()) <= 0)):
             raise InputError(
                 f"The site mix of {role!r} does not fit: {shares}.",
-                hint=f"Give shares of the sites {', '.join(SITES)} for {', '.join(counts)}.",
+                hint=f"Give shares of the sites {', '.join(SITES)}, or a list of them, for {', '.join(counts)}.",
             )
 
 
@@ -148,17 +150,25 @@ def _has_appendage(shares: dict[str, float], role: str, place: int) -> bool:
 
 
 def _plans(
-    counts: dict[str, int], mix: dict[str, dict[str, float]], seed: int
+    counts: dict[str, int], mix: dict[str, dict[str, float] | list[str]], seed: int
 ) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
     """Name, role, site and seed of each phantom; those of a place do not depend on how many follow."""
     for part, (role, count) in enumerate(counts.items()):
-        total = sum(mix[role].values())
-        used = dict.fromkeys(mix[role], 0)
-        for place in range(count):
-            # The site that is furthest behind its share: any beginning of the list is mixed as asked.
-            site = max(used, key=lambda one: mix[role][one] / total * (place + 1) - used[one])
-            used[site] += 1
+        for place, site in enumerate(itertools.islice(_sites(mix[role]), count)):
             yield f"{role.replace('_', '')}{place + 1:03d}", role, site, (seed, part, place)
+
+
+def _sites(mix: dict[str, float] | list[str]) -> Iterator[str]:
+    """The site of every place, without end."""
+    if isinstance(mix, list):
+        yield from itertools.chain(mix, itertools.repeat(mix[-1]))
+        return
+    total, used = sum(mix.values()), dict.fromkeys(mix, 0)
+    for place in itertools.count(1):
+        # The site that is furthest behind its share: any beginning of the list is mixed as asked.
+        site = max(used, key=lambda one: mix[one] / total * place - used[one])
+        used[site] += 1
+        yield site
 
 
 def _make_room(out_dir: Path, names: set[str]) -> None:
