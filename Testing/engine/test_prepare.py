@@ -567,6 +567,10 @@ def test_an_unlabeled_copy_of_a_labeled_case_is_dropped(cohort):
     assert "labeled_02" in dropped.reason
     assert reports.codes() == ["E804"]
     assert len(ids(prepared, "labeled")) == 3
+    assert dropped.same_as == "labeled_02", "which one is used instead can be read without reading the sentence"
+    assert {event["id"]: event["same_as"] for event in reports.of("case") if event["same_as"]} == {"copy": "labeled_02"}
+    table = csv.DictReader((cohort / "out" / "cases.csv").read_text(encoding="utf-8").splitlines())
+    assert {one["case"]: one["same_as"] for one in table if one["same_as"]} == {"copy": "labeled_02"}
 
 
 def test_a_held_out_copy_of_a_labeled_case_leaves_the_hold_out(cohort):
@@ -615,6 +619,7 @@ def test_patients_in_two_roles_are_told_apart(tmp_path):
     builders.write_case(tmp_path / "unlabeled", "patient03_t2", 5, mask_ending=None)
     prepared = run(tmp_path)
     assert (row(prepared, "patient01_t2").code, row(prepared, "patient03_t2").code) == ("E804", "E804")
+    assert {case.same_as for case in prepared.cases} == {""}, "two scans of one patient are not the same scan"
     assert ids(prepared, "held_out") == ["patient03_t1"]
 
 

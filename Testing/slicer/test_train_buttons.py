@@ -178,20 +178,31 @@ def test_E804_a_volume_that_appears_twice_is_named_with_the_one_that_is_used(rea
     assert ready.ui.unlabeledCollapsibleButton.text == "2  Unlabeled volumes   1 ✓  1 ✗"
 
 
-def twice(tmp_path, name, kept="P1 (labeled)"):
-    reason = f"{name} appears twice: same image content as {kept}. It is used only there."
-    return f"{name},refused (unlabeled),E804,{reason},{name},,,,{tmp_path}/unlabeled/{name}.nrrd,"
+def twice(tmp_path, name, kept="P1", reason="The same scan came twice."):
+    return f"{name},refused (unlabeled),E804,{reason},{name},,,,{tmp_path}/unlabeled/{name}.nrrd,,,{kept}"
 
 
 def test_E804_volumes_that_are_labeled_too_are_said_in_one_sentence(ready, stub, tmp_path):
+    """Whatever words the engine has for it: the table names the volume that is used instead."""
     checked(ready, stub, *rows(tmp_path, twice(tmp_path, "U2")))
     assert ready.ui.checkLabel.text.splitlines()[1:] == ["1 volume is also in the labeled list; it is used as labeled only."]
-    checked(ready, stub, *rows(tmp_path, twice(tmp_path, "U2"), twice(tmp_path, "U3", "P2 (labeled)"), twice(tmp_path, "U4", "U1 (unlabeled)"), misplaced(tmp_path)))
+    watching = CASES[0].format(folder=tmp_path).replace("P1", "P9").replace(",labeled,", ",validation,")
+    others = twice(tmp_path, "U2"), twice(tmp_path, "U3", "P9"), twice(tmp_path, "U4", "U1"), twice(tmp_path, "U5", "", "Its patient is held out.")
+    checked(ready, stub, *rows(tmp_path, watching, *others, misplaced(tmp_path)))
     assert ready.ui.checkLabel.text.splitlines()[1:] == ["2 volumes are also in the labeled list; they are used as labeled only."]
     assert ready.notice.message == f"{OTHER_GRID} [E803]", "the question is still asked"
     table = ready.ui.unlabeledTable
-    reasons = [table.item(row, 2).text() for row in range(3)]
-    assert all(text.endswith("It is used only there. [E804]") for text in reasons), "the rows keep their reasons"
+    reasons = [table.item(row, 2).text() for row in range(4)]
+    assert reasons == ["The same scan came twice. [E804]"] * 3 + ["Its patient is held out. [E804]"], "the rows keep their reasons"
+
+
+def test_E804_a_table_of_an_older_engine_is_still_read(ready, tmp_path):
+    """It does not name the volume that is used instead; the rows have their reasons all the same."""
+    write_rows(tmp_path, *rows(tmp_path, unnamed(tmp_path), twice(tmp_path, "U2").rsplit(",", 1)[0]))
+    ready.check.showChecked(ready.check.mark())
+    assert ready.ui.checkLabel.text == "2 labeled, 0 held out, 1 unlabeled"
+    assert "The same scan came twice. [E804]" in [ready.ui.unlabeledTable.item(row, 2).text() for row in range(2)]
+    assert [row.maskValues for row in ready.cases.rows if row.code == "E704"] == [(1, 2, 420)]
 
 
 @pytest.mark.parametrize("choice", ["Leave them out", "Use them"])

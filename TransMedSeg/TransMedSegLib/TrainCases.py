@@ -28,6 +28,7 @@ class CaseRow:
         isUsed: False when it was refused.
         image: File or folder it came from.
         maskValues: Of a mask that was refused because nobody named some of its values: what to choose the structure from.
+        sameAs: Name of the case that shows the same scan and is used instead (E804).
     """
 
     name: str
@@ -40,6 +41,7 @@ class CaseRow:
     image: str = ""
     patient: str = ""
     maskValues: tuple[int, ...] = ()
+    sameAs: str = ""
 
     @property
     def mark(self) -> str:
@@ -59,9 +61,10 @@ def _rowFrom(fields: dict) -> CaseRow:
     use = fields.get("use") or ""
     isRefused = use.startswith("refused")
     role = use.removeprefix("refused (").removesuffix(")") if isRefused else use
-    texts = {name: fields.get(key) or "" for name, key in (("reason", "reason"), ("code", "code"), ("size", "size"), ("image", "image"), ("patient", "patient"))}
+    columns = {"reason": "reason", "code": "code", "size": "size", "image": "image", "patient": "patient", "spacing": "spacing_mm", "sameAs": "same_as"}
+    texts = {name: fields.get(column) or "" for name, column in columns.items()}  # tables of older engines have fewer columns
     values = tuple(int(value) for value in (fields.get("mask_values") or "").split())
-    return CaseRow(fields.get("case") or "", role, not isRefused, spacing=fields.get("spacing_mm") or "", maskValues=values, **texts)
+    return CaseRow(fields.get("case") or "", role, not isRefused, maskValues=values, **texts)
 
 
 class TrainCases:

@@ -18,9 +18,6 @@ from .TrainJob import fingerprint, trainOptions
 CHECK_FOLDER = "_check"
 """Run folder of the last check; it becomes the run's own folder when the training starts unchanged."""
 
-_ALSO_LABELED = "(labeled). It is used only there."
-"""How the engine ends its reason for an unlabeled volume that is a labeled one too (E804)."""
-
 
 class TrainCheck:
     """One check at a time. It ends with Slicer.
@@ -127,8 +124,8 @@ class TrainCheck:
 
 def _alsoLabeled(rows: list[CaseRow]) -> str:
     """What happens to unlabeled volumes that are labeled ones too; empty without any."""
-    left = (row for row in rows if row.code == "E804" and row.role == "unlabeled" and not row.isUsed)
-    count = sum(row.reason.endswith(_ALSO_LABELED) for row in left)
+    labeled = {row.name for row in rows if row.isUsed and row.role in ("labeled", "validation")}
+    count = sum(row.role == "unlabeled" and not row.isUsed and row.sameAs in labeled for row in rows)
     one = _("{count} volume is also in the labeled list; it is used as labeled only.")
     many = _("{count} volumes are also in the labeled list; they are used as labeled only.")
     return counted(count, one, many) if count else ""

@@ -14,6 +14,7 @@ import numpy as np
 from .data.array_files import H5_SPACING_MM
 from .data.atomic import write_text
 from .data.cache import (
+    FILES_MISSING,
     PreparedCase,
     PreparedSet,
     delete_other_arrays,
@@ -120,7 +121,14 @@ def prepare(options: PrepareOptions, out_dir: Path, report: Report = lambda kind
     found = with_masks(found, options.masks)
     rows = [
         PreparedCase(
-            refusal.id, refusal.id, refusal.role, str(refusal.path), None, "refused", refusal.code, refusal.reason
+            refusal.id,
+            refusal.id,
+            refusal.role,
+            str(refusal.path),
+            status="refused",
+            code=refusal.code,
+            reason=refusal.reason,
+            stamp="" if refusal.path.exists() else FILES_MISSING,  # a file of a wrong name is not repaired in place
         )
         for refusal in found.refused
     ]
@@ -134,7 +142,7 @@ def prepare(options: PrepareOptions, out_dir: Path, report: Report = lambda kind
     for message in messages:
         report("state", message=message)
     for row in rows:
-        report("case", id=row.id, status=row.status, reason=row.reason, code=row.code)
+        report("case", id=row.id, status=row.status, reason=row.reason, code=row.code, same_as=row.same_as)
     prepared = PreparedSet(Path(out_dir), tuple(rows), options.preprocessing, tuple(options.labels), tuple(messages))
     prepared.save()
     delete_other_arrays(Path(out_dir), {row.id for row in rows if row.is_used and row.role != "held_out"})
@@ -160,6 +168,7 @@ def case_table(prepared: PreparedSet) -> str:
             "image",
             "mask",
             "mask_values",
+            "same_as",
         ]
     )
     for row in prepared.cases:
@@ -169,8 +178,9 @@ def case_table(prepared: PreparedSet) -> str:
         size, spacing = source.describe().removesuffix(" mm").split(" at ") if source else ("", "")
         use = row.role.replace("_", " ") if row.is_used else f"refused ({row.role.replace('_', ' ')})"
         values = " ".join(map(str, row.mask_values))
+        files = (row.image, row.label or "")
         writer.writerow(
-            [row.id, use, row.code, row.reason, row.patient, size, spacing, *volumes, row.image, row.label or "", values]
+            [row.id, use, row.code, row.reason, row.patient, size, spacing, *volumes, *files, values, row.same_as]
         )
     return stream.getvalue()
 
@@ -205,9 +215,10 @@ def _prepared_before(folder: Path) -> dict[str, PreparedCase]:
 
 
 def _refused(case: Case, role: str, code: str, reason: str) -> PreparedCase:
-    return PreparedCase(
-        case.id, case.patient, role, str(case.image), str(case.label) if case.label else None, "refused", code, reason
-    )
+    label = str(case.label) if case.label else None
+    # Its stamp tells later that the file was replaced by a good one.
+    stamp = source_stamp([path for path in (case.image, case.label) if path is not None])
+    return PreparedCase(case.id, case.patient, role, str(case.image), label, "refused", code, reason, stamp=stamp)
 
 
 def _prepare_case(
@@ -286,7 +297,7 @@ def _without_duplicates(rows: list[PreparedCase], options: PrepareOptions, repor
         kept, row = rows[used[keep]], rows[used[drop]]
         what = "same image content as" if correlation == 1.0 else f"same scan, exported again, as (r {correlation:.3f})"
         reason = f"{row.id} appears twice: {what} {kept.id} ({kept.role.replace('_', ' ')}). It is used only there."
-        rows[used[drop]] = replace(row, status="refused", code="E804", reason=reason)
+        rows[used[drop]] = replace(row, status="refused", code="E804", reason=reason, same_as=kept.id)
         report("warning", code="E804", message=reason)
     return rows
 

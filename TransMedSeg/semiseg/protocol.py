@@ -37,7 +37,7 @@ EVENT_KINDS = {
     "stage": "a new part of the work: name, total iterations",
     "progress": "what, done, total, rate_per_s, eta_s",
     "scalar": "name, value, step",
-    "case": "id, status, reason, code",
+    "case": "id, status, reason, code, same_as",
     "warning": "code, message, hint",
     "saved": "path and what it is",
     "preview": "path of a picture, image, labels, position_mm, step, case, slice, dice",

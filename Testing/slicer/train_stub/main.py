@@ -55,7 +55,7 @@ def cases(behavior, report):
         return
     folder = RUN_DIR / "prepared"
     folder.mkdir(exist_ok=True)
-    header = "case,use,code,reason,patient,size,spacing_mm,left atrium (ml),image,mask,mask_values"
+    header = "case,use,code,reason,patient,size,spacing_mm,left atrium (ml),image,mask,mask_values,same_as"
     (folder / "cases.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     for row in rows:
         name, use, code, reason = row.split(",")[:4]

@@ -20,6 +20,9 @@ FORMAT = 1  # raise it when the meaning of a prepared array changes
 
 ROLES = ("labeled", "unlabeled", "validation", "held_out")
 
+FILES_MISSING = "missing"
+"""Stamp of a case with a file that is not there or cannot be looked at."""
+
 
 @dataclass(frozen=True)
 class PreparedCase:
@@ -35,7 +38,8 @@ class PreparedCase:
         code: Code of the message that refused it, such as ``"E803"``.
         reason: Why it was refused, in one sentence.
         key: Changes with the source files and the options; equal keys mean the arrays can be reused.
-        stamp: Changes with the source files alone; empty in sets of an older version.
+        stamp: Changes with the source files alone; ``FILES_MISSING`` where one of them was not there; empty in sets of an older version and for
+            files that were refused by their names.
         content: Hash of the source voxels and their shape.
         restore: :class:`Restore` as JSON.
         label_voxels: Voxels on the source grid per channel, background first; empty without a mask.
@@ -43,6 +47,7 @@ class PreparedCase:
         thumbnail: 8 x 8 x 8 box means of the source, canonical, z-scored, to find duplicates.
         is_mask_resampled: The mask lay on another grid and was brought to the image's, as a person has asked.
         mask_values: Of a mask that was refused because nobody named some of its values: what to choose the structure from; else empty.
+        same_as: Id of the case that shows the same scan and is used in place of this one (E804); else empty.
     """
 
     id: str
@@ -62,6 +67,7 @@ class PreparedCase:
     thumbnail: list[float] = field(default_factory=list)
     is_mask_resampled: bool = False
     mask_values: list[int] = field(default_factory=list)
+    same_as: str = ""
 
     @property
     def is_used(self) -> bool:
@@ -131,11 +137,12 @@ class PreparedSet:
         return _open(image_path(self.folder, case.id)), _open(label_path(self.folder, case.id)) if case.label else None
 
     def changed_sources(self) -> list[str]:
-        """Names of the used cases whose files have changed (size or time of change) since they were prepared.
+        """Names of the cases whose files have changed (size or time of change) since they were read.
 
-        Files that are gone are not named: what needs them says so, and what is done does not.
+        Refused cases are among them: with other files they may be of use. Files that are gone are not named: what needs
+        them says so, and what is done does not.
         """
-        return [case.id for case in self.cases if case.is_used and case.stamp and _stamp_now(case) not in ("", case.stamp)]
+        return [case.id for case in self.cases if case.stamp and _stamp_now(case) not in (FILES_MISSING, case.stamp)]
 
     def save(self) -> None:
         write_json(
@@ -231,15 +238,15 @@ def source_key(paths: Sequence[Path], options: dict[str, Any]) -> str:
 
 
 def source_stamp(paths: Sequence[Path]) -> str:
-    """Changes when a source file changes (path, size or time of change)."""
-    return source_key(paths, {})
+    """Changes when a source file changes (path, size or time of change); ``FILES_MISSING`` where one is not there."""
+    try:
+        return source_key(paths, {})
+    except (OSError, InputError):
+        return FILES_MISSING
 
 
 def _stamp_now(case: PreparedCase) -> str:
-    try:
-        return source_stamp([Path(path) for path in (case.image, case.label) if path is not None])
-    except (OSError, InputError):
-        return ""
+    return source_stamp([Path(path) for path in (case.image, case.label) if path is not None])
 
 
 def _save(path: Path, array: np.ndarray) -> None:
