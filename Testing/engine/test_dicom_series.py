@@ -16,8 +16,9 @@ import synthetic_series as synthetic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from semiseg.dicom.files import scan
 from semiseg.dicom.plain_header import read_plain_header
-from semiseg.dicom.series import find_series, open_series, read_series, series_of_files
+from semiseg.dicom.series import open_series, read_series, series_of_files
 from semiseg.dicom.stack import Plane, stack_planes
 from semiseg.errors import InputError
 
@@ -115,7 +116,7 @@ def test_damaged_header_is_read_or_refused_but_never_crashes(seed, number, tmp_p
 
 def test_folder_of_two_series_names_them_and_reads_the_chosen_one(tmp_path):
     synthetic.two_series(tmp_path)
-    found = find_series(tmp_path)
+    found = scan(tmp_path).series
     assert [summary.num_images for summary in found] == [24, 24]
     assert "LGE left atrium 3D" in found[0].describe()
     with pytest.raises(InputError, match="holds 2 series") as refused:
@@ -143,7 +144,7 @@ def test_other_files_in_the_folder_do_not_disturb(tmp_path):
     document.SOPClassUID, document.Modality = "1.2.840.10008.5.1.4.1.1.88.33", "SR"
     del document.Rows, document.Columns, document.PixelData
     document.save_as(tmp_path / "report.dcm")
-    assert len(find_series(tmp_path)) == 1
+    assert len(scan(tmp_path).series) == 1
     assert read_series(tmp_path)[0].array.shape == synthetic.SHAPE
 
 

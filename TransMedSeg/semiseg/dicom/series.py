@@ -73,15 +73,6 @@ class Series:
         return worst
 
 
-def find_series(folder: str | Path) -> list[SeriesSummary]:
-    """The image series in a folder and its subfolders, by series number. Results (SEG, RTSTRUCT, SR) are left out.
-
-    Raises:
-        InputError: There is no such folder (E311).
-    """
-    return scan(folder).series
-
-
 def read_series(folder: str | Path, series_uid: str | None = None) -> tuple[Volume, list[Dataset]]:
     """Reads one series as a volume.
 
