@@ -20,6 +20,7 @@ UNET = {"name": "unet3d", "title": "3-D U-Net", "is_default": False, "source": "
 SWIN = {"name": "monai:SwinUNETR", "title": "Swin UNETR (MONAI)", "is_default": False, "source": "", "parameters": 0, "options": [ARGUMENTS]}
 METHODS = [{"name": "transmedseg", "title": "TransMedSeg", "options": [WEIGHT]}, {"name": "bcp", "title": "BCP", "options": []}]
 WITH_MONAI = {"methods": METHODS, "networks": [VNET, UNET, SWIN], "monai": {"name": "monai:NAME", "missing": []}}
+AUTOMATIC = "Automatic (V-Net, or what suits the data)"
 WITHOUT = {"methods": METHODS, "networks": [VNET, UNET], "monai": {"name": "monai:NAME", "missing": ["monai", "einops"]}}
 
 
@@ -58,11 +59,13 @@ def chooser(ready, stub):
 
 
 def test_networks_come_from_the_engine_and_the_default_is_first(chooser):
-    assert titles(chooser) == ["V-Net (default)", "3-D U-Net", "Swin UNETR (MONAI)"]
+    assert titles(chooser) == [AUTOMATIC, "V-Net", "3-D U-Net", "Swin UNETR (MONAI)"]
     box = chooser.ui.networkComboBox
-    assert box.currentText == "V-Net (default)"
-    assert box.itemData(0, qt.Qt.ToolTipRole) == "3DV 2016\n9.4 million parameters (1 channel, 2 classes)"
-    assert box.itemData(2, qt.Qt.ToolTipRole) == ""
+    assert box.currentText == AUTOMATIC
+    expected = "Where the folders have the layout of a public data set, its usual network is taken; any other data get V-Net."
+    assert box.itemData(0, qt.Qt.ToolTipRole) == expected
+    assert box.itemData(1, qt.Qt.ToolTipRole) == "3DV 2016\n9.4 million parameters (1 channel, 2 classes)"
+    assert box.itemData(3, qt.Qt.ToolTipRole) == ""
 
 
 def test_untouched_it_is_left_to_the_engine(chooser):
@@ -78,16 +81,23 @@ def test_a_network_and_its_options_go_to_the_job(chooser):
     assert (options["network"], options["network_options"]) == ("unet3d", {"width": 24})
 
 
-def test_options_of_the_default_name_it_in_the_job(chooser):
-    form = chooser.form.networks.form
+def test_who_changes_an_option_of_the_default_has_chosen_it_and_sees_so(chooser):
+    form, box = chooser.form.networks.form, chooser.ui.networkComboBox
+    note = "These are the options of V-Net. With one of them changed, V-Net is chosen, also where the data would suggest another network."
+    assert chooser.form._networkNote.text == note
     editor = form.editors["width"]
     edit(form, "width", "24")
     assert form.editors["width"] is editor, "the rows are not made anew below the cursor"
+    assert (box.currentText, len(titles(chooser))) == ("V-Net", 4)
+    assert chooser.form._networkNote.text == "What is left as it is here follows from the goal and the device."
     assert chooser.parameters.network == "vnet" and json.loads(chooser.parameters.networkOptions) == {"width": 24}
-    assert chooser.ui.networkComboBox.currentText == "V-Net (default)" and len(titles(chooser)) == 3
-    assert form.editors["width"].text == "24"
     edit(form, "width", "16")
-    assert (chooser.parameters.network, chooser.parameters.networkOptions) == ("", "{}")
+    assert (box.currentText, chooser.parameters.network) == ("V-Net", "vnet"), "what was chosen stays so until another one is chosen"
+    edit(form, "width", "24")
+    options = job(chooser)
+    assert (options["network"], options["network_options"]) == ("vnet", {"width": 24})
+    choose(chooser, "")
+    assert (chooser.parameters.network, chooser.parameters.networkOptions, form.editors["width"].text) == ("", "{}", "16")
 
 
 def test_another_network_has_its_own_options(chooser):
@@ -114,12 +124,12 @@ def test_the_two_forms_are_told_apart_and_hidden_where_empty(chooser):
 def test_without_monai_one_gray_entry_says_how_to_install_it(ready, stub):
     opened(ready, stub, WITHOUT)
     box = ready.ui.networkComboBox
-    assert titles(ready) == ["V-Net (default)", "3-D U-Net", "Networks of MONAI (not installed)"]
-    flags = [box.model().flags(box.model().index(row, 0)) for row in range(3)]
-    assert [bool(int(flag) & int(qt.Qt.ItemIsEnabled)) for flag in flags] == [True, True, False]
+    assert titles(ready) == [AUTOMATIC, "V-Net", "3-D U-Net", "Networks of MONAI (not installed)"]
+    flags = [box.model().flags(box.model().index(row, 0)) for row in range(4)]
+    assert [bool(int(flag) & int(qt.Qt.ItemIsEnabled)) for flag in flags] == [True, True, True, False]
     from TransMedSegLib.EngineProcess import enginePython
 
-    assert f'"{enginePython()}" -m pip install monai einops' in box.itemData(2, qt.Qt.ToolTipRole)
+    assert f'"{enginePython()}" -m pip install monai einops' in box.itemData(3, qt.Qt.ToolTipRole)
 
 
 def test_the_engine_is_asked_again_when_packages_were_missing(ready, stub):
@@ -165,11 +175,11 @@ def test_an_unknown_network_of_an_older_scene_is_kept(ready, stub):
     assert (options["network"], options["network_options"]) == ("oldnet", {"depth": 3})
 
 
-def test_a_named_default_of_a_scene_is_shown_as_the_default(ready, stub):
+def test_a_named_default_of_a_scene_is_shown_by_its_name(ready, stub):
     ready.parameters.network, ready.parameters.networkOptions = "vnet", '{"width": 8}'
     assert ready.ui.networkComboBox.currentText == "vnet", "the engine has not been asked yet"
     opened(ready, stub, WITH_MONAI)
-    assert ready.ui.networkComboBox.currentText == "V-Net (default)" and len(titles(ready)) == 3
+    assert ready.ui.networkComboBox.currentText == "V-Net" and len(titles(ready)) == 4
     assert ready.form.networks.form.editors["width"].text == "8"
     assert job(ready)["network"] == "vnet"
 
@@ -183,7 +193,7 @@ def test_times_are_measured_for_one_network(chooser):
 
 
 def test_the_menu_goes_through_translation(ready, stub):
-    slicer.app.setTranslations({"{network} (default)": "{network} (Vorgabe)", "Networks of MONAI (not installed)": "Netze von MONAI (fehlen)"})
+    slicer.app.setTranslations({"Automatic ({network}, or what suits the data)": "Automatisch ({network} oder was paßt)", "Networks of MONAI (not installed)": "Netze von MONAI (fehlen)"})
     opened(ready, stub, WITHOUT)
     slicer.app.setTranslations({})
-    assert titles(ready) == ["V-Net (Vorgabe)", "3-D U-Net", "Netze von MONAI (fehlen)"]
+    assert titles(ready) == ["Automatisch (V-Net oder was paßt)", "V-Net", "3-D U-Net", "Netze von MONAI (fehlen)"]

@@ -72,7 +72,15 @@ class OptionMenu:
         if (name, options) != self._shown or self._box.currentIndex < 0:
             self._show(name, options)
 
+    def switch(self, name: str) -> None:
+        """Chooses an entry with the same options. Their rows stay, as the user is among them."""
+        self._choose(name, self._shown[1])
+
     def _show(self, name: str, options: dict) -> None:
+        self._choose(name, options)
+        self._showOptions(name, options)
+
+    def _choose(self, name: str, options: dict) -> None:
         self._shown = (name, options)
         self._isShowing = True
         index = self._box.findData(name)
@@ -81,7 +89,6 @@ class OptionMenu:
             index = self._box.findData(name)
         self._box.currentIndex = index
         self._isShowing = False
-        self._showOptions(name, options)
 
     def _showOptions(self, name: str, values: dict) -> None:
         known = self._choices.get(name, Choice(name, name)).options

@@ -8,8 +8,9 @@ from .EngineProcess import enginePython
 from .OptionMenu import Choice
 
 DEFAULT_METHOD = Choice("transmedseg", "TransMedSeg")
-DEFAULT_NETWORK = Choice("", "V-Net")
-"""What the menus hold until the engine has answered."""
+"""What the menu holds until the engine has answered."""
+VNET = "V-Net"
+"""What an engine takes that does not say; the menus hold it until the engine has answered."""
 
 
 def methodChoices(described: dict) -> list[Choice]:
@@ -22,32 +23,50 @@ def methodChoices(described: dict) -> list[Choice]:
 
 
 def networkChoices(described: dict) -> list[Choice]:
-    """The default, which has no name in a job, then every other network; for those of MONAI one gray entry where they cannot be used."""
+    """What leaves it to the engine, which has no name in a job, then every network; for those of MONAI one gray entry where they cannot be used."""
     found = described.get("networks", [])
-    default = [one for one in found if one.get("is_default")]
-    choices = [_network(one, _defaultTitle(one["title"])) for one in default] or [Choice("", _defaultTitle(DEFAULT_NETWORK.title))]
-    choices[0] = Choice("", choices[0].title, choices[0].options, choices[0].toolTip)
-    choices += [_network(one, one.get("title", one["name"])) for one in found if one not in default]
+    choices = [_automatic(described), *(_network(one) for one in found)]
     monai = described.get("monai", {})
     if monai.get("missing"):
         choices.append(Choice(monai["name"], _("Networks of MONAI (not installed)"), toolTip=_howToInstall(monai["missing"]), isEnabled=False))
     return choices
 
 
-def defaultNetwork(described: dict) -> str:
-    """The name of the network that the engine takes where a job names none; empty for an engine that does not say."""
-    return next((one["name"] for one in described.get("networks", []) if one.get("is_default")), "")
+def defaultNetwork(described: dict) -> dict:
+    """What the engine says of the network that it takes where neither the job nor the data name one; empty for an engine that does not say."""
+    return next((one for one in described.get("networks", []) if one.get("is_default")), {})
 
 
-def _defaultTitle(title: str) -> str:
-    return _("{network} (default)").format(network=title)
+def optionNote(described: dict, network: str) -> str:
+    """What is said above the options of the network, which belong to one network alone.
+
+    Args:
+        described: What `semiseg describe` says.
+        network: The chosen one; empty leaves it to the engine.
+    """
+    if network:
+        return _("What is left as it is here follows from the goal and the device.")
+    text = _("These are the options of {network}. With one of them changed, {network} is chosen, also where the data would suggest another network.")
+    return text.format(network=_title(defaultNetwork(described)))
 
 
-def _network(one: dict, title: str) -> Choice:
+def _automatic(described: dict) -> Choice:
+    """Has the options of the default network, so that they can be seen; who changes one has chosen that network."""
+    default = defaultNetwork(described)
+    title = _("Automatic ({network}, or what suits the data)").format(network=_title(default))
+    toolTip = _("Where the folders have the layout of a public data set, its usual network is taken; any other data get {network}.").format(network=_title(default))
+    return Choice("", title, default.get("options", []), toolTip)
+
+
+def _title(one: dict) -> str:
+    return one.get("title") or one.get("name") or VNET
+
+
+def _network(one: dict) -> Choice:
     parts = [one.get("source", "")]
     if one.get("parameters"):
         parts.append(_("{count} million parameters ({setting})").format(count=f"{one['parameters'] / 1e6:.1f}", setting=one.get("parameters_for", "")))
-    return Choice(one["name"], title, one.get("options", []), "\n".join(part for part in parts if part))
+    return Choice(one["name"], _title(one), one.get("options", []), "\n".join(part for part in parts if part))
 
 
 def _howToInstall(packages: list[str]) -> str:

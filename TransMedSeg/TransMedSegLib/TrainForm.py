@@ -14,8 +14,9 @@ from . import Computer
 from .EngineProcess import describeCommand
 from .OptionMenu import OptionMenu
 from .RunState import durationText
-from .TrainChoices import DEFAULT_METHOD, defaultNetwork, methodChoices, networkChoices
+from .TrainChoices import DEFAULT_METHOD, defaultNetwork, methodChoices, networkChoices, optionNote
 from .TrainParameters import Goal, ScoreOn
+from .WrappedLabel import WrappedLabel
 
 RUNS_SETTING = "TransMedSeg/RunsFolder"
 
@@ -43,6 +44,8 @@ class TrainForm:
         ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", lambda isCollapsed: isCollapsed or self.askEngine())
         self.methods = OptionMenu(ui.methodComboBox, ui.methodOptionPlace, self._onMethod)
         self.methods.fill([DEFAULT_METHOD])
+        self._networkNote = WrappedLabel()
+        ui.networkOptionPlace.layout().addWidget(self._networkNote)
         self.networks = OptionMenu(ui.networkComboBox, ui.networkOptionPlace, self._onNetwork)
         self.networks.fill(networkChoices({}))
         ui.runsFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
@@ -76,8 +79,8 @@ class TrainForm:
         if self._isSetting:
             return
         self.methods.show(parameters.method, json.loads(parameters.methodOptions or "{}"))
-        isDefault = parameters.network == defaultNetwork(self._described)
-        self.networks.show("" if isDefault else parameters.network, json.loads(parameters.networkOptions or "{}"))
+        self.networks.show(parameters.network, json.loads(parameters.networkOptions or "{}"))
+        self._networkNote.say(optionNote(self._described, parameters.network))
 
     def _set(self, name: str, value) -> None:
         if self._parameters is not None and not self._isShowing:
@@ -118,9 +121,12 @@ class TrainForm:
         self._setTogether(method=name, methodOptions=json.dumps(options))
 
     def _onNetwork(self, name: str, options: dict) -> None:
-        """Options need the name of their network; the default without any is left to the engine."""
-        network = name or (defaultNetwork(self._described) if options else "")
-        self._setTogether(network=network, networkOptions=json.dumps(options))
+        """Options are those of one network: who changes one has chosen it, and the menu says so."""
+        if options and not name:
+            name = defaultNetwork(self._described).get("name", "")
+            self.networks.switch(name)
+        self._setTogether(network=name, networkOptions=json.dumps(options))
+        self._networkNote.say(optionNote(self._described, name))
 
     def askEngine(self) -> None:
         """Asks the engine in a child process what methods, networks and options it has; again only while packages for some are missing."""
