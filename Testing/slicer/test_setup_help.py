@@ -1,48 +1,35 @@
 """The buttons beside the messages of the set-up page: which are offered, and that each does what it says."""
 
-import sys
 import types
 
 import pytest
 import qt
 import slicer
 from bed import dialogs
-from test_setup_page import GOOD, GPU, Pip, page, pip  # noqa: F401 (fixtures)
+from pytorch_extension import Extension, ExtensionThatChanged, played
+from test_setup_page import GOOD, GPU, PIP, Pip, page, pip  # noqa: F401 (fixtures)
 from train_bed import until
 
-from TransMedSegLib import Computer, EngineProcess, EngineSetup, GpuUsers, SetupHelp, SetupPage
-from TransMedSegLib.PipInstall import Outcome
+from TransMedSegLib import Computer, EngineProcess, EngineSetup, GpuUsers, PipInstall, SetupHelp, SetupPage
+from TransMedSegLib.InstallOutcome import Outcome
 
 OLD_DRIVER = Computer.Gpu(0, "RTX 4090", 24.0, 22.1, "470.1", "8.9")
 NEW_CARD = Computer.Gpu(0, "RTX 5090", 32.0, 30.0, "570.1", "12.0")
 BUSY = Computer.Gpu(0, "RTX 4090", 24.0, 5.0, "570.1", "8.9")
 
 
-class Torch:
-    """Plays the extension PyTorch: what was asked of it, in order."""
-
-    def __init__(self):
-        self.asked = []
-
-    def uninstallTorch(self):
-        self.asked.append("uninstall")
-
-    def installTorch(self, **options):
-        self.asked.append("install")
-        return types.ModuleType("torch")
-
-
 @pytest.fixture
-def torch(monkeypatch):
-    one = Torch()
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=lambda: one))
+def python(tmp_path, monkeypatch):
+    """Plays Slicer's own Python, so that nothing is installed in that of the tests, or removed from it."""
+    one = Pip(tmp_path)
+    qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
+    monkeypatch.setattr(PipInstall, "enginePython", lambda: one.program)
     return one
 
 
 @pytest.fixture
-def own(page, monkeypatch):  # noqa: F811
+def own(page, monkeypatch, python):  # noqa: F811
     """A page whose Python is Slicer's own, with all packages there."""
-    qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
     for place in (SetupPage, EngineSetup):
         monkeypatch.setattr(place, "missingRequirements", list)
     page._isAsked = True  # the GPU is played
@@ -101,7 +88,9 @@ def test_E202_can_be_checked_again(own):
     ],
     ids=["E203", "E204", "E112"],
 )
-def test_E203_E204_E112_replace_PyTorch_after_a_question(own, torch, gpu, probe, key, title):
+def test_E203_E204_E112_replace_PyTorch_after_a_question(own, python, monkeypatch, gpu, probe, key, title):
+    """Both in a child process: the extension is only asked what it would do."""
+    extension = played(monkeypatch, Extension())
     Computer.setGpus([gpu])
     own._probe = probe
     own.start()
@@ -109,11 +98,27 @@ def test_E203_E204_E112_replace_PyTorch_after_a_question(own, torch, gpu, probe,
     assert own.fixButtons[key].text == title
     dialogs.answers["confirmOkCancelDisplay"] = [False, True]
     own.fixButtons[key].click()
-    assert torch.asked == [], "nothing is removed without a word"
+    assert python.calls() == [], "nothing is removed without a word"
+    assert dialogs.texts()[-1] == "Remove PyTorch and install the build that fits this computer?"
     own.fixButtons[key].click()
     assert until(lambda: not own.isInstalling)
-    assert torch.asked == ["uninstall", "install"]
-    assert own.notice.message == "Installed."
+    removed, installed = python.calls()
+    assert removed[0] == "uninstall" and removed[-2:] == ["torch", "torchvision"]
+    assert installed[0] == "InstallTorch" and installed[1]["arguments"][:3] == ["install", "torch>=2.4", "torchvision"]
+    assert extension.asked == [] and own.notice.message == "Installed."
+
+
+def test_PyTorch_is_not_removed_where_the_extension_is_missing(own, python):
+    dialogs.answers["confirmOkCancelDisplay"] = [True]
+    own.ways._reinstallTorch()
+    assert own.notice.message.endswith("[E102]") and python.calls() == []
+
+
+def test_the_question_says_that_an_extension_can_only_be_called(own, python, monkeypatch):
+    played(monkeypatch, ExtensionThatChanged())
+    dialogs.answers["confirmOkCancelDisplay"] = [False]
+    own.ways._reinstallTorch()
+    assert dialogs.texts()[-1].endswith("Slicer does not react for some minutes meanwhile.")
 
 
 def test_PyTorch_of_another_Python_is_left_alone(page, pip):  # noqa: F811
@@ -123,15 +128,22 @@ def test_PyTorch_of_another_Python_is_left_alone(page, pip):  # noqa: F811
     assert "packages" not in page.fixButtons
 
 
-def test_PyTorch_whose_files_are_in_use_asks_for_a_restart(own, torch, monkeypatch):
-    def refuse(self):
-        raise PermissionError("[WinError 5] Access is denied: 'torch_cpu.dll'")
-
-    monkeypatch.setattr(Torch, "uninstallTorch", refuse)
-    dialogs.answers["confirmOkCancelDisplay"] = [True]
-    own.ways._reinstallTorch()
+def test_PyTorch_whose_files_are_in_use_is_replaced_after_a_restart(own, python, monkeypatch):
+    played(monkeypatch, Extension())
+    restarts = []
+    monkeypatch.setattr(slicer.util, "restart", lambda: restarts.append(1))
+    (python.folder / "pip_stub.py").write_text("print(\"ERROR: [WinError 5] Access is denied: 'torch_cpu.dll'\")\nraise SystemExit(1)\n")
+    own.replaceTorch()
+    assert until(lambda: not own.isInstalling)
     assert own.notice.message == "Some files are in use. Restart Slicer to finish; the module continues by itself. [E109]"
-    assert torch.asked == []
+    own.notice.buttons["Restart"].click()
+    assert restarts == [1]
+    (python.folder / "pip_stub.py").write_text(PIP)
+    own._isAsked = False  # as in a new Slicer
+    own.check = lambda: None
+    own.start()
+    assert until(lambda: not own.isInstalling)
+    assert [call[0] for call in python.calls()] == ["uninstall", "InstallTorch"], "nothing is missing, and yet it goes on"
 
 
 def test_E208_names_the_programs_on_the_GPU(own, tmp_path, monkeypatch):

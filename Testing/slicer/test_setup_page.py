@@ -4,15 +4,25 @@ import re
 import string
 import subprocess
 import sys
-import types
 
 import pytest
 import qt
 import slicer
 from bed import boot, dialogs, main_window
+from pytorch_extension import Extension, ExtensionThatChanged, played
 from train_bed import until  # puts the library on the path
 
-from TransMedSegLib import Computer, EngineProcess, EngineSetup, Messages, PipInstall, ProcessTree, SetupPage
+from TransMedSegLib import (
+    Computer,
+    EngineProcess,
+    EngineSetup,
+    InstallOutcome,
+    InstallSize,
+    Messages,
+    PipInstall,
+    ProcessTree,
+    SetupPage,
+)
 from TransMedSegLib.EngineSetup import Level
 
 GPU = Computer.Gpu(0, "RTX 4090", 24.0, 22.1, "570.1", "8.9")
@@ -20,13 +30,19 @@ GOOD = {"torch": "2.9", "cuda": "12.8", "available": True, "archs": ["sm_80", "s
 
 PIP = """
 import json, pathlib, sys, time
-plan = json.loads(pathlib.Path(__file__).with_name("plan.json").read_text())
-with open(pathlib.Path(__file__).with_name("calls.txt"), "a") as calls:
-    calls.write(json.dumps(sys.argv[1:]) + chr(10))
-if "uninstall" in sys.argv:
-    raise SystemExit(0)
+folder = pathlib.Path(__file__).parent
+plan = json.loads((folder / "plan.json").read_text())
+call = sys.argv[1:]
+if call[0].endswith("InstallTorch.py"):
+    call = ["InstallTorch", json.loads(pathlib.Path(call[1]).read_text())]
+with open(folder / "calls.txt", "a") as calls:
+    calls.write(json.dumps(call) + chr(10))
+if "uninstall" in call:
+    raise SystemExit(plan.get("uninstall", 0))
 print(plan.get("log", "Collecting torch"), flush=True)
 time.sleep(plan.get("seconds", 0))
+while plan.get("waits") and not (folder / "go").exists():
+    time.sleep(0.01)
 raise SystemExit(plan.get("code", 0))
 """
 
@@ -39,7 +55,7 @@ if "uninstall" not in sys.argv:
 
 
 class Pip:
-    """A Python whose `-m pip` does what the test says."""
+    """A Python whose `-m pip` does what the test says, and whose InstallTorch.py only notes its plan."""
 
     def __init__(self, folder):
         import json
@@ -47,8 +63,9 @@ class Pip:
         self.folder, self.json = folder, json
         (folder / "pip_stub.py").write_text(PIP)
         program = folder / "python"
-        program.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {folder / "pip_stub.py"} "$@"\n')
+        program.write_text(f'#!/bin/sh\n[ "$1" = -m ] && shift 2\nexec {sys.executable} {folder / "pip_stub.py"} "$@"\n')
         program.chmod(0o755)
+        self.program = str(program)
         qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, str(program))
         self.versions = {"numpy": "2.4.6", "scipy": "1.17.1"}
         self.lines, self.outcomes = [], []
@@ -61,8 +78,8 @@ class Pip:
         path = self.folder / "calls.txt"
         return [self.json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def install(self):
-        return PipInstall.PipInstall(self.lines.append, self.outcomes.append, lambda: dict(self.versions))
+    def install(self, onProgress=lambda progress: None):
+        return PipInstall.PipInstall(self.lines.append, self.outcomes.append, lambda: dict(self.versions), onProgress)
 
     def outcome(self):
         assert until(lambda: self.outcomes), self.lines
@@ -206,16 +223,15 @@ def test_E109_installation_goes_on_after_the_restart(page, monkeypatch, pip, tmp
 
 
 @pytest.mark.parametrize(
-    ("missing", "hasGpu", "title", "toolTip"),
+    ("missing", "hasGpu", "title", "time"),
     [
-        (["torch>=2.4", "h5py>=3.10"], True, "Install (up to 6.5 GB, about 9 min)", "The time is that of up to 6.5 GB at 100 Mbit/s; a slower network takes longer."),
-        (["torch>=2.4"], False, "Install (up to 1.5 GB, about 2 min)", "The time is that of up to 1.5 GB at 100 Mbit/s; a slower network takes longer."),
-        (["h5py>=3.10", "matplotlib>=3.8"], True, "Install (41 MB)", ""),
+        (["torch>=2.4", "h5py>=3.10"], True, "Install (about 3.0 GB)", "About 3.0 GB to download: 4 minutes at 100 Mbit/s, and the time to unpack it."),
+        (["torch>=2.4"], False, "Install (about 210 MB)", "About 210 MB to download: less than a minute at 100 Mbit/s, and the time to unpack it."),
         (["h5py>=3.10", "something>=1"], False, "Install", ""),
     ],
 )
-def test_the_button_says_what_it_takes(page, monkeypatch, missing, hasGpu, title, toolTip):
-    """The time only where it is a minute or more, and nothing where the size of a package is not known."""
+def test_the_page_says_what_it_takes(page, monkeypatch, missing, hasGpu, title, time):
+    """With the rate that the time is said for, and nothing where the size of a package is not known."""
     qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
     for place in (SetupPage, EngineSetup):
         monkeypatch.setattr(place, "missingRequirements", lambda: missing)
@@ -224,12 +240,28 @@ def test_the_button_says_what_it_takes(page, monkeypatch, missing, hasGpu, title
     Computer.setGpus([GPU] if hasGpu else [])
     page._isAsked = True  # the GPU is played
     page.start()
-    assert page.installButton.text == title
-    assert page.installButton.toolTip == f"Adds only what is missing; what ships with Slicer stays as it is. {toolTip}".strip()
+    assert (page.installButton.text, page.time.text, page.time.isHidden()) == (title, time, not time)
+    assert page.installButton.toolTip == "Adds only what is missing; what ships with Slicer stays as it is."
+    dialogs.answers["confirmOkCancelDisplay"] = [False]
+    page.installButton.click()
+    assert dialogs.texts()[-1].splitlines()[-1] == (time or "This may take several minutes.")
     for place in (SetupPage, EngineSetup):
         monkeypatch.setattr(place, "missingRequirements", list)
     page.start()
-    assert page.installButton.text == "Install" and not page.installButton.enabled
+    assert page.installButton.text == "Install" and not page.installButton.enabled and page.time.isHidden()
+
+
+def test_one_minute_is_said_in_the_singular(monkeypatch):
+    monkeypatch.setattr(InstallSize, "_TORCH_DOWNLOAD_MB", {True: 800})
+    assert InstallSize.installTime(["torch>=2.4"], True) == "About 800 MB to download: 1 minute at 100 Mbit/s, and the time to unpack it."
+
+
+@pytest.mark.parametrize(("extension", "isSaid"), [(Extension, False), (ExtensionThatChanged, True)])
+def test_the_question_says_where_slicer_will_not_react(page, monkeypatch, extension, isSaid):
+    played(monkeypatch, extension())
+    said = "Slicer does not react for some minutes while PyTorch is installed."
+    assert (said in page._question(["torch>=2.4", "h5py>=3.10"]).splitlines()) is isSaid
+    assert said not in page._question(["h5py>=3.10"])
 
 
 # Restarting
@@ -252,7 +284,7 @@ def saved():
 
 def test_unsaved_changes_are_said_and_may_be_saved_before_the_restart(page, restarts):
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "P001")
-    page._onInstalled(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
+    page._onInstalled(InstallOutcome.Outcome(text="Installed. Restart now?", needsRestart=True))
     assert page.notice.message == "Installed. Restart now? Your open scene has unsaved changes."
     assert list(page.notice.buttons) == ["Save and restart", "Restart", "Later"]
     dialogs.answers["openSaveDataDialog"] = [False, True]
@@ -266,14 +298,14 @@ def test_unsaved_changes_are_said_and_may_be_saved_before_the_restart(page, rest
 def test_later_and_a_restart_without_saving(page, restarts):
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "P001")
     for title, count in (("Later", 0), ("Restart", 1)):
-        page.sayFailed(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
+        page.sayFailed(InstallOutcome.Outcome(text="Installed. Restart now?", needsRestart=True))
         page.notice.buttons[title].click()
         assert (len(restarts), saved(), page.notice.message) == (count, 0, "")
 
 
 @pytest.mark.parametrize(("code", "where"), [("E109", "network"), ("", None)])
 def test_an_unfinished_installation_continues_also_after_a_restart_by_hand(page, restarts, code, where):
-    page.sayFailed(PipInstall.Outcome(code, "Restart now?", needsRestart=True))
+    page.sayFailed(InstallOutcome.Outcome(code, "Restart now?", needsRestart=True))
     page.notice.buttons["Later"].click()
     assert restarts == [] and slicer.app.userSettings().value("TransMedSeg/ContinueInstallation") == where
     slicer.app.userSettings().remove("TransMedSeg/ContinueInstallation")
@@ -281,7 +313,7 @@ def test_an_unfinished_installation_continues_also_after_a_restart_by_hand(page,
 
 
 def test_what_was_changed_after_the_question_is_said_too(page, restarts):
-    page.sayFailed(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
+    page.sayFailed(InstallOutcome.Outcome(text="Installed. Restart now?", needsRestart=True))
     assert page.notice.message == "Installed. Restart now?" and list(page.notice.buttons) == ["Restart", "Later"]
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "P001")
     page.notice.buttons["Restart"].click()
@@ -309,7 +341,7 @@ def test_the_module_comes_back_to_the_page_after_the_restart(restarts):
         panel.representation.exit()
         slicer.util.selectModule("TransMedSeg")
         page = panel.module.setupPage
-        page.sayFailed(PipInstall.Outcome(text="Installed. Restart now?", needsRestart=True))
+        page.sayFailed(InstallOutcome.Outcome(text="Installed. Restart now?", needsRestart=True))
         page.notice.buttons["Restart"].click()
         assert restarts == [1]
         window.moduleSelector().leave()
@@ -372,7 +404,7 @@ def test_failed_installation_for_want_of_a_place(pip, monkeypatch, code, log, te
     import importlib
     from pathlib import Path
 
-    monkeypatch.setattr("TransMedSegLib.Computer.freeDiskGb", lambda folder: 0.2)
+    monkeypatch.setattr("TransMedSegLib.InstallOutcome.freeDiskGb", lambda folder: 0.2)
     pip.plan(log=log, code=1)
     pip.install().start(["h5py>=3.10"])
     outcome = pip.outcome()
@@ -447,7 +479,7 @@ def test_E111_the_version_before_is_looked_for_in_the_folder_of_wheels_too(pip, 
 
 
 def test_E111_what_could_not_be_put_back_can_be_repaired(page, pip):
-    page._onInstalled(PipInstall.cancelOutcome({"scipy": "1.17.1"}, {"scipy": "1.17.1"}))
+    page._onInstalled(InstallOutcome.cancelOutcome({"scipy": "1.17.1"}, {"scipy": "1.17.1"}))
     assert list(page.notice.buttons) == ["Repair now"]
     page.notice.buttons["Repair now"].click()
     assert until(lambda: not page.isInstalling)
@@ -504,21 +536,6 @@ def test_E110_installation_waits_for_another_module(pip, monkeypatch):
     pip.install().start(["h5py>=3.10"])
     assert pip.lines == ["Another module is installing packages. We start when it is done."]
     assert pip.outcome().code == "" and len(pip.calls()) == 1
-
-
-def test_pytorch_comes_through_its_extension(pip, monkeypatch):
-    asked = []
-
-    class Logic:
-        def installTorch(self, **options):
-            asked.append(options)
-            return types.ModuleType("torch")
-
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=Logic))
-    pip.install().start(["torch>=2.4", "h5py>=3.10"])
-    assert pip.outcome().code == ""
-    assert asked == [{"askConfirmation": False, "torchVersionRequirement": ">=2.4"}]
-    assert pip.calls()[0][-1] == "h5py>=3.10" and "torch>=2.4" not in pip.calls()[0]
 
 
 def test_pytorch_extension_is_missing(pip):

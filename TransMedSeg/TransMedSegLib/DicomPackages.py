@@ -15,7 +15,8 @@ from pathlib import Path
 import slicer
 
 from .EngineProcess import PYTHON_SETTING
-from .PipInstall import Outcome, PipInstall
+from .InstallOutcome import Outcome
+from .PipInstall import PipInstall
 
 REQUIREMENTS = ("highdicom>=0.27,<0.29", "pydicom>=3.0.1")
 """As in pyproject.toml; semiseg/dicom/requirements.py says why not older."""

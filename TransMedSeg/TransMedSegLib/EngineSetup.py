@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import importlib.metadata
 import json
-import re
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,11 @@ from slicer.i18n import tr as _
 
 from .Computer import Gpu, freeDiskGb, isWritable, memoryGb
 from .EngineProcess import PYTHON_SETTING, enginePython
+from .InstallSize import INSTALL_DISK_GB, withSize
 from .Messages import message
 
 NEEDED_SLICER = (5, 10)
 NEEDED_MEMORY_GB = 8.0
-INSTALL_DISK_GB = {True: 6.5, False: 1.5}
-"""Disk for PyTorch and the other packages, with and without CUDA: the wheels and what they unpack to."""
-
-_UNPACKED_MB = {"numpy": 57, "scipy": 114, "h5py": 16, "simpleitk": 274, "matplotlib": 25}
-"""What packages take when they are unpacked, on Linux; PyTorch depends on the driver, see `INSTALL_DISK_GB`."""
-
-_ASSUMED_MBIT = 100
-"""Megabits a second: no network is measured, so the time of an installation is said for this one, and the tool tip says so."""
-
 _LOWEST_DRIVER = {11: 450, 12: 525, 13: 580}
 """Lowest NVIDIA driver per CUDA major version on Linux (NVIDIA, CUDA Compatibility); Windows differs by little."""
 
@@ -91,47 +82,6 @@ def missingRequirements() -> list[str]:
         if not needed.specifier.contains(version, prereleases=True):
             missing.append(text)
     return missing
-
-
-def withSize(requirement: str, hasGpu: bool) -> str:
-    """A requirement with about the disk space it takes, as far as that is known."""
-    name = _nameOf(requirement)
-    if name == "torch":
-        return _("{package} (up to {size} GB)").format(package=requirement, size=INSTALL_DISK_GB[hasGpu])
-    return _("{package} ({size} MB)").format(package=requirement, size=_UNPACKED_MB[name]) if name in _UNPACKED_MB else requirement
-
-
-def _nameOf(requirement: str) -> str:
-    return re.split(r"[^\w\-.]", requirement, maxsplit=1)[0].lower()
-
-
-def installTitle(missing: list[str], hasGpu: bool) -> str:
-    """The text of the button that installs: with the disk space, and with the minutes where they are worth a word."""
-    size, minutes = _installSize(missing, hasGpu)
-    if minutes:
-        return _("Install ({size}, about {minutes} min)").format(size=size, minutes=minutes)
-    return _("Install ({size})").format(size=size) if size else _("Install")
-
-
-def installToolTip(missing: list[str], hasGpu: bool) -> str:
-    """What the time on the button assumes; empty where it says none."""
-    size, minutes = _installSize(missing, hasGpu)
-    if not minutes:
-        return ""
-    return _("The time is that of {size} at {rate} Mbit/s; a slower network takes longer.").format(size=size, rate=_ASSUMED_MBIT)
-
-
-def _installSize(missing: list[str], hasGpu: bool) -> tuple[str, int]:
-    """The disk space of packages in words, empty where one is not known, and the minutes that as much takes to come."""
-    names = {_nameOf(one) for one in missing}
-    if "torch" in names:  # its number holds the other packages too
-        megabytes, size = 1000 * INSTALL_DISK_GB[hasGpu], _("up to {size} GB").format(size=INSTALL_DISK_GB[hasGpu])
-    elif names and names <= set(_UNPACKED_MB):
-        megabytes = sum(_UNPACKED_MB[name] for name in names)
-        size = _("{size} MB").format(size=megabytes)
-    else:
-        return "", 0
-    return size, round(megabytes * 8 / _ASSUMED_MBIT / 60)
 
 
 def hasOwnPython() -> bool:

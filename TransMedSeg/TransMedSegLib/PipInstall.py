@@ -6,53 +6,35 @@ class starts pip itself on both. It waits while `slicer.packaging` is busy.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
-import re
+import json
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import qt
 from slicer.i18n import tr as _
 
 from .EngineProcess import enginePython
+from .InstallOutcome import CORE_PACKAGES, Outcome, cancelOutcome, changeOutcome, failureOutcome
+from .InstallSize import nameOf
+from .InstallTorch import rawProgress
 from .Messages import message
+from .PipProgress import PipProgress
 from .ProcessTree import endTree
+from .TorchInstall import torchPlan
 
-CORE_PACKAGES = ("numpy", "scipy", "simpleitk", "pydicom", "requests", "packaging", "pip", "setuptools", "vtk", "pyjwt", "certifi")
-"""Ship with Slicer; an installation must leave their versions as they are."""
+TORCH_PACKAGES = ("torch", "torchvision")
+"""What the extension PyTorch installs, and what goes before another build of PyTorch comes."""
 
-_TORCH_REQUIREMENT = ">=2.4"
+_TORCH_INDEX = "https://download.pytorch.org/whl/"
+"""Builds for one kind of device are in a folder named after their label, as cu130 of 2.12.1+cu130."""
+
 _WAIT_MS = 1000
-
-_LOG_SIGNS = (
-    (r"CERTIFICATE_VERIFY_FAILED|SSLError|certificate verify failed", "E104"),
-    (r"Failed to establish a new connection|Temporary failure in name resolution|NewConnectionError|ProxyError|ConnectTimeout|getaddrinfo", "E103"),
-    (r"No space left on device|not enough space on the disk", "E105"),
-    (r"WinError 5\b|WinError 32\b|being used by another process|Access is denied", "E109"),
-    (r"Permission denied|Read-only file system", "E106"),
-)
-"""What pip says when it fails, and the code it means; the first that fits counts."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an installation ended.
-
-    Attributes:
-        code: Of the message; empty when all went well.
-        text: What to tell the user.
-        repair: Packages to install again, as "name==version".
-        needsRestart: Slicer holds files, or has loaded packages, that were to change.
-    """
-
-    code: str = ""
-    text: str = ""
-    repair: list[str] = field(default_factory=list)
-    needsRestart: bool = False
+_QUIET = "--disable-pip-version-check"
 
 
 def installedVersions() -> dict[str, str]:
@@ -74,6 +56,7 @@ class PipInstall:
         onLine: Called with each line of the log.
         onDone: Called once with the `Outcome`.
         versions: Tells what is installed.
+        onProgress: Called with the `PipProgress` whenever it may say something else.
     """
 
     def __init__(
@@ -81,47 +64,70 @@ class PipInstall:
         onLine: Callable[[str], None],
         onDone: Callable[[Outcome], None],
         versions: Callable[[], dict[str, str]] = installedVersions,
+        onProgress: Callable[[PipProgress], None] = lambda progress: None,
     ) -> None:
-        self._onLine, self._onDone, self._versions = onLine, onDone, versions
+        self._onLine, self._onDone, self._versions, self._onProgress = onLine, onDone, versions, onProgress
         self._process = self._retired = None
+        self._steps: list[Callable[[], None]] = []
         self._before: dict[str, str] = {}
         self._loaded: frozenset[str] = frozenset()
+        self._progress = PipProgress()
         self._lines: list[str] = []
+        self._rest = b""
         self._isCancelled = False
         self._undoing: list[list[str]] | None = None
         self._toRestore: dict[str, str] = {}
         self._wheelFolder: Path | None = None
-        self._constraints = None
+        self._folder = None
         self._wait = None
 
-    def start(self, requirements: list[str], wheelFolder: Path | None = None) -> None:
-        """Installs packages; PyTorch through its own extension unless a folder of wheels is given."""
+    def start(self, requirements: list[str], wheelFolder: Path | None = None, expected: int = 0, remove: tuple[str, ...] = ()) -> None:
+        """Installs packages; PyTorch as its own extension would, unless a folder of wheels is given.
+
+        Args:
+            requirements: As pip understands them.
+            wheelFolder: Where all of them are; None for the network.
+            expected: Bytes that are likely to be downloaded; 0 where nobody knows.
+            remove: Packages to take away before.
+        """
         if _otherInstallRuns():
             self._say(message("E110"))
             self._wait = qt.QTimer()
             self._wait.setSingleShot(True)
-            self._wait.connect("timeout()", lambda: self._isCancelled or self.start(requirements, wheelFolder))
+            self._wait.connect("timeout()", lambda: self._isCancelled or self.start(requirements, wheelFolder, expected, remove))
             self._wait.start(_WAIT_MS)
             return
         self._before, self._wheelFolder = self._versions(), wheelFolder
-        self._loaded = frozenset(sys.modules)  # before PyTorch's extension imports what it has just installed
-        others = list(requirements)
-        if wheelFolder is None:
-            others = [one for one in requirements if _nameOf(one) != "torch"]
-            if len(others) < len(requirements) and not self._installTorch():
-                return
-        if not others:
-            self._finish(0)
-            return
-        arguments = ["-m", "pip", "install", "--disable-pip-version-check", "--constraint", self._writeConstraints()]
-        if wheelFolder is not None:
-            arguments += ["--no-index", "--find-links", str(wheelFolder)]
-        self._run([*arguments, *others])
+        self._loaded = frozenset(sys.modules)  # before PyTorch's extension may import what it has just installed
+        self._folder = tempfile.TemporaryDirectory(prefix="TransMedSeg-", ignore_cleanup_errors=True)
+        self._progress = PipProgress(expected)
+        self._onProgress(self._progress)
+        try:
+            self._steps = self._plan(requirements, remove)
+        except ImportError:
+            self._end(Outcome("E102", message("E102")))
+        else:
+            self._next()
+
+    def _plan(self, requirements: list[str], remove: tuple[str, ...]) -> list[Callable[[], None]]:
+        """What is to be done, in order. Raises ImportError where the extension PyTorch is needed and missing."""
+        steps, others = [], list(requirements)
+        if remove:
+            steps.append(lambda: self._run(["-m", "pip", "uninstall", "--yes", _QUIET, *remove]))
+        torch = next((one for one in requirements if nameOf(one) == "torch"), "") if self._wheelFolder is None else ""
+        if torch:
+            import PyTorchUtils
+
+            others.remove(torch)
+            steps.append(lambda: self._installTorch(PyTorchUtils, torch))
+        if others:
+            steps.append(lambda: self._installOthers(others))
+        return steps
 
     def startInto(self, folder: Path, requirements: list[str], wheelFolder: Path | None = None) -> None:
         """Installs packages and all they need into a folder of its own; Slicer's stay as they are and are not used."""
         self._before = {}  # so there is nothing to put back
-        arguments = ["-m", "pip", "install", "--disable-pip-version-check", "--target", str(folder)]
+        arguments = ["-m", "pip", "install", _QUIET, "--target", str(folder)]
         if wheelFolder is not None:
             arguments += ["--no-index", "--find-links", str(wheelFolder)]
         self._run([*arguments, *requirements])
@@ -129,7 +135,7 @@ class PipInstall:
     def repair(self, packages: list[str]) -> None:
         """Brings packages back to the versions that Slicer came with."""
         self._before = {}
-        self._run(["-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "--force-reinstall", *packages])
+        self._run(["-m", "pip", "install", _QUIET, "--no-deps", "--force-reinstall", *_links(packages), *packages])
 
     def cancel(self) -> None:
         """Ends the installation, removes what it added and puts back what it changed."""
@@ -141,34 +147,56 @@ class PipInstall:
         else:
             endTree(self._process.processId())
 
-    def _installTorch(self) -> bool:
-        """The extension's own installer knows which build fits the driver. It holds up Slicer while it works."""
-        try:
-            import PyTorchUtils
-        except ImportError:
-            self._onDone(Outcome("E102", message("E102")))
-            return False
-        self._say(_("Installing PyTorch; Slicer does not answer meanwhile."))
+    # Steps
+
+    def _next(self) -> None:
+        if self._steps:
+            self._steps.pop(0)()
+        else:
+            self._finish(0)
+
+    def _installTorch(self, extension, requirement: str) -> None:
+        """What the extension would do, in a process of its own; where it cannot be asked, it has to do it."""
+        plan = torchPlan(extension, requirement)
+        if plan is None:
+            self._callExtension(extension, requirement)
+            return
+        file = Path(self._folder.name) / "plan.json"
+        plan = dataclasses.replace(plan, arguments=[*plan.arguments, _QUIET, "--constraint", self._writeConstraints()])
+        file.write_text(json.dumps(dataclasses.asdict(plan)), encoding="utf-8")
+        self._run([str(Path(__file__).with_name("InstallTorch.py")), str(file)])
+
+    def _callExtension(self, extension, requirement: str) -> None:
+        self._say(_("Installing PyTorch through its extension. Slicer does not react for some minutes."))
         qt.QApplication.processEvents()
+        if self._isCancelled:
+            return
         try:
-            torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=_TORCH_REQUIREMENT)
+            torch = extension.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=requirement.removeprefix("torch"))
         except Exception as error:  # whatever it raises is shown to the user
             self._lines.append(str(error))
-            self._finish(1)
-            return False
+            torch = None
         if torch is None:
             self._finish(1)
-            return False
-        return True
+        else:
+            self._next()
+
+    def _installOthers(self, requirements: list[str]) -> None:
+        arguments = ["-m", "pip", "install", _QUIET, *rawProgress(self._before.get("pip", "")), "--constraint", self._writeConstraints()]
+        if self._wheelFolder is not None:
+            arguments += ["--no-index", "--find-links", str(self._wheelFolder)]
+        self._run([*arguments, *requirements])
 
     def _writeConstraints(self) -> str:
         lines = [f"{name}=={self._before[name]}" for name in CORE_PACKAGES if name in self._before]
-        self._constraints = tempfile.TemporaryDirectory(prefix="TransMedSeg-")
-        path = Path(self._constraints.name) / "constraints.txt"
+        path = Path(self._folder.name) / "constraints.txt"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return str(path)
 
+    # The process
+
     def _run(self, arguments: list[str]) -> None:
+        self._rest = b""
         self._process = qt.QProcess()
         self._process.setProcessChannelMode(qt.QProcess.MergedChannels)
         self._process.connect("readyReadStandardOutput()", self._onOutput)
@@ -177,9 +205,15 @@ class PipInstall:
         self._process.start(enginePython(), arguments)
 
     def _onOutput(self) -> None:
-        text = bytes(self._process.readAllStandardOutput().data()).decode("utf-8", errors="replace")
-        for line in text.splitlines():
-            self._say(line)
+        *lines, self._rest = (self._rest + bytes(self._process.readAllStandardOutput().data())).split(b"\n")
+        for line in lines:
+            self._hear(line)
+
+    def _hear(self, line: bytes) -> None:
+        text = line.decode("utf-8", errors="replace").rstrip("\r")
+        if not self._progress.hear(text):
+            self._say(text)
+        self._onProgress(self._progress)
 
     def _say(self, line: str) -> None:
         self._lines.append(line)
@@ -189,38 +223,43 @@ class PipInstall:
         if int(error) == int(qt.QProcess.FailedToStart):
             reason = self._process.errorString()
             self._retire()
-            self._onDone(Outcome("E501", message("E501", reason=reason)))
+            self._end(Outcome("E501", message("E501", reason=reason)))
 
     def _onFinished(self, exitCode: int) -> None:
         self._onOutput()
+        if self._rest:
+            self._hear(self._rest)
         self._retire()
         if self._undoing is not None:
             self._undoNext()
         elif self._isCancelled:
             self._undo()
+        elif exitCode == 0:
+            self._next()
         else:
             self._finish(exitCode)
 
     def _retire(self) -> None:
         """Lets go of a process inside its own signal: the object must live until the signal is over."""
         self._retired, self._process = self._process, None
-        if self._constraints is not None:
-            self._constraints.cleanup()
-            self._constraints = None
+
+    # The way back
 
     def _undo(self) -> None:
         """Takes away what this installation added, and puts back what it replaced or had just taken away."""
+        self._progress.undo()
+        self._onProgress(self._progress)
         now = self._versions() if self._before else {}
         added = sorted(set(now) - set(self._before))
         self._toRestore = self._differing()
         pip, self._undoing = ["-m", "pip"], []
         if added:
-            self._undoing.append([*pip, "uninstall", "--yes", "--disable-pip-version-check", *added])
+            self._undoing.append([*pip, "uninstall", "--yes", _QUIET, *added])
         if self._toRestore:
+            packages = [f"{name}=={version}" for name, version in self._toRestore.items()]
             # Not only from the folder of wheels: the version before need not be in it.
             links = ["--find-links", str(self._wheelFolder)] if self._wheelFolder is not None else []
-            packages = [f"{name}=={version}" for name, version in self._toRestore.items()]
-            self._undoing.append([*pip, "install", "--disable-pip-version-check", "--no-deps", "--force-reinstall", *links, *packages])
+            self._undoing.append([*pip, "install", _QUIET, "--no-deps", "--force-reinstall", *links, *_links(packages), *packages])
         self._undoNext()
 
     def _differing(self) -> dict[str, str]:
@@ -232,71 +271,24 @@ class PipInstall:
         if self._undoing:
             self._run(self._undoing.pop(0))
         else:
-            self._onDone(cancelOutcome(self._toRestore, self._differing()))
+            self._end(cancelOutcome(self._toRestore, self._differing()))
 
     def _finish(self, exitCode: int) -> None:
         if exitCode != 0:
-            self._onDone(failureOutcome(self._lines))
+            self._end(failureOutcome(self._lines))
             return
-        self._onDone(changeOutcome(self._before, self._versions(), self._loaded))
+        self._end(changeOutcome(self._before, self._versions(), self._loaded))
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._onDone(outcome)
 
 
-def changeOutcome(before: dict[str, str], after: dict[str, str], loaded: frozenset[str] = frozenset()) -> Outcome:
-    """Says when an installation changed a package that ships with Slicer, or one of which a `loaded` module is at work in it."""
-    changed = [name for name in CORE_PACKAGES if name in before and after.get(name) != before[name]]
-    if not changed:
-        others = {name for name in {*before, *after} if before and before.get(name) != after.get(name)}
-        needsRestart = bool(others) and _areLoaded(others, loaded)
-        return Outcome(text=_("Installed. Restart now?") if needsRestart else "", needsRestart=needsRestart)
-    name = changed[0]
-    text = message("E108", package=name, before=before[name], after=after.get(name) or _("nothing"))
-    return Outcome("E108", text, [f"{one}=={before[one]}" for one in changed])
-
-
-def _areLoaded(packages: set[str], loaded: frozenset[str]) -> bool:
-    """Whether a module of one of the packages is imported: it stays what it was until Slicer starts again."""
-    owners = importlib.metadata.packages_distributions()
-    return any(module in loaded and packages & {one.lower() for one in names} for module, names in owners.items())
-
-
-def cancelOutcome(restored: dict[str, str], missing: dict[str, str]) -> Outcome:
-    """What a cancelled installation has left behind.
-
-    Args:
-        restored: Packages that were put back, with their versions.
-        missing: Those of them that are not back.
-    """
-    text = message("E111")
-    back = ", ".join(f"{name} {version}" for name, version in restored.items() if name not in missing)
-    if back:
-        text = _("{text} Put back: {packages}.").format(text=text, packages=back)
-    if missing:
-        away = ", ".join(f"{name} {version}" for name, version in missing.items())
-        text = _("{text} Not put back: {packages}. Repair tries it again.").format(text=text, packages=away)
-    return Outcome("E111", text, [f"{name}=={version}" for name, version in missing.items()])
-
-
-def failureOutcome(lines: list[str]) -> Outcome:
-    """What pip's log means."""
-    from .Computer import freeDiskGb
-    from .EngineSetup import INSTALL_DISK_GB
-
-    log = "\n".join(lines)
-    code = next((code for pattern, code in _LOG_SIGNS if re.search(pattern, log)), "E107")
-    folder = Path(importlib.__file__).parent
-    values = {"reason": _lastMeaningful(lines), "needed_gb": INSTALL_DISK_GB[True], "free_gb": freeDiskGb(folder), "folder": folder}
-    return Outcome(code, message(code, **values), needsRestart=code == "E109")
-
-
-def _lastMeaningful(lines: list[str]) -> str:
-    """The last line that says what went wrong, rather than what pip advises."""
-    texts = [line.strip() for line in lines if line.strip() and not line.lower().startswith(("notice", "[notice", "hint", "warning"))]
-    errors = [text for text in texts if text.upper().startswith("ERROR")]
-    return (errors or texts or [_("no answer")])[-1].removeprefix("ERROR: ")
-
-
-def _nameOf(requirement: str) -> str:
-    return re.split(r"[^\w\-.]", requirement, maxsplit=1)[0].lower()
+def _links(packages: list[str]) -> list[str]:
+    """Where builds of PyTorch for one kind of device are; what others there are is on the index that pip asks anyway."""
+    labels = {one.partition("+")[2] for one in packages if nameOf(one) in TORCH_PACKAGES and "+" in one}
+    return [word for label in sorted(labels) for word in ("--extra-index-url", f"{_TORCH_INDEX}{label}")]
 
 
 def _otherInstallRuns() -> bool:

@@ -9,9 +9,10 @@ from slicer.i18n import tr as _
 from .BugReport import bugReport
 from .EngineSetup import hasOwnPython, requirements
 from .GpuUsers import GpuUsers
+from .InstallOutcome import Outcome
 from .Messages import message
-from .PipInstall import Outcome, failureOutcome
 from .StartDetails import detailsAction
+from .TorchInstall import holdsUpSlicer
 
 DOWNLOAD_PAGE = "https://download.slicer.org"
 PYTORCH_EXTENSION = "PyTorch"
@@ -81,20 +82,11 @@ class SetupHelp:
 
     def _reinstallTorch(self) -> None:
         """Replaces PyTorch by the build that fits this computer; its extension knows which that is."""
-        question = _("Remove PyTorch and install the build that fits this computer? Slicer does not answer meanwhile.")
-        if not slicer.util.confirmOkCancelDisplay(question):
-            return
-        try:
-            import PyTorchUtils
-        except ImportError:
-            self._page.sayFailed(Outcome("E102", message("E102")))
-            return
-        try:
-            PyTorchUtils.PyTorchUtilsLogic().uninstallTorch()
-        except Exception as error:  # whatever it raises is shown to the user
-            self._page.sayFailed(failureOutcome([str(error)]))
-            return
-        self._page.install([one for one in requirements() if one.startswith("torch")])
+        question = _("Remove PyTorch and install the build that fits this computer?")
+        if holdsUpSlicer(requirements()):
+            question = _("{question} Slicer does not react for some minutes meanwhile.").format(question=question)
+        if slicer.util.confirmOkCancelDisplay(question):
+            self._page.replaceTorch()
 
 
 def _certificateHelp() -> str:

@@ -16,22 +16,26 @@ from .EngineSetup import (
     Check,
     Level,
     allChecks,
-    installTitle,
-    installToolTip,
     missingRequirements,
     parseProbe,
-    withSize,
+    requirements,
 )
+from .InstallOutcome import Outcome
+from .InstallProgressBox import InstallProgressBox
+from .InstallSize import downloadBytes, installTime, installTitle, nameOf, withSize
 from .Messages import withCode
 from .Notice import Notice
-from .PipInstall import Outcome, PipInstall
+from .PipInstall import TORCH_PACKAGES, PipInstall, installedVersions
 from .ProcessTree import endTree
 from .RestartOffer import RestartOffer
 from .SetupHelp import SetupHelp
+from .TorchInstall import holdsUpSlicer
 from .WrappedLabel import WrappedLabel
 
 _CONTINUE_KEY = "TransMedSeg/ContinueInstallation"
-"""Set while Slicer restarts in the middle of an installation: the folder of wheels, or "network"."""
+"""Set while Slicer restarts in the middle of an installation: the folder of wheels, "network", or "another PyTorch"."""
+
+_ANOTHER_TORCH = "another PyTorch"
 
 
 class SetupPage(qt.QWidget):
@@ -50,7 +54,7 @@ class SetupPage(qt.QWidget):
         self._checks: list[Check] = []
         self._isAsked = False
         self._install: PipInstall | None = None
-        self._wheelFolder: Path | None = None
+        self._continueWith = ""
         self.again: Callable[[], None] = lambda: None
         """Repeats the last installation."""
         self.ways = SetupHelp(self)
@@ -69,11 +73,15 @@ class SetupPage(qt.QWidget):
         row = self._row(layout)
         self.installButton = self._button(row, _("Install"), self._onInstall)
         row.addStretch(1)
-        row = self._row(layout)  # of its own: the other says what it takes, which is long
+        self.time = WrappedLabel()
+        layout.addWidget(self.time)
+        row = self._row(layout)
         self.folderButton = self._button(row, _("Install from folder…"), self.chooseFolder)
         self.cancelButton = self._button(row, _("Cancel"), self._onCancel)
         self.againButton = self._button(row, _("Check again"), self.check)
         row.addStretch(1)
+        self.progress = InstallProgressBox()
+        layout.addWidget(self.progress)
         self.log = qt.QPlainTextEdit()
         self.log.readOnly = True
         self.log.setMaximumHeight(120)
@@ -208,7 +216,8 @@ class SetupPage(qt.QWidget):
             button.toolTip = reason or _("Adds only what is missing; what ships with Slicer stays as it is.")
         missing, hasGpu = [] if reason or not self._checks else missingRequirements(), bool(Computer.knownGpus())
         self.installButton.text = installTitle(missing, hasGpu)
-        self.installButton.toolTip = f"{self.installButton.toolTip} {installToolTip(missing, hasGpu)}".strip()
+        self.time.say(installTime(missing, hasGpu))
+        self.time.visible = bool(self.time.text)
         self.cancelButton.visible = self.isInstalling
         self.againButton.enabled = not self.isInstalling
 
@@ -216,11 +225,16 @@ class SetupPage(qt.QWidget):
 
     def _onInstall(self) -> None:
         packages = missingRequirements()
-        question = _("Install these packages into Slicer's Python?\n{packages}\nThis may take several minutes.").format(
-            packages="\n".join(withSize(one, bool(Computer.knownGpus())) for one in packages)
-        )
-        if packages and slicer.util.confirmOkCancelDisplay(question):
+        if packages and slicer.util.confirmOkCancelDisplay(self._question(packages)):
             self.install(packages)
+
+    def _question(self, packages: list[str]) -> str:
+        hasGpu = bool(Computer.knownGpus())
+        lines = [_("Install these packages into Slicer's Python?"), *(withSize(one, hasGpu) for one in packages)]
+        lines.append(installTime(packages, hasGpu) or _("This may take several minutes."))
+        if holdsUpSlicer(packages):
+            lines.append(_("Slicer does not react for some minutes while PyTorch is installed."))
+        return "\n".join(lines)
 
     def chooseFolder(self) -> None:
         """Installs from a folder of wheels that the user names."""
@@ -230,9 +244,16 @@ class SetupPage(qt.QWidget):
 
     def install(self, packages: list[str], wheelFolder: Path | None = None) -> None:
         """Installs packages in the background, from the network or from a folder of wheels."""
-        self._wheelFolder = wheelFolder
+        self._continueWith = str(wheelFolder or "network")
         self.again = lambda: self.install(packages, wheelFolder)
-        self._begin().start(packages, wheelFolder)
+        expected = 0 if wheelFolder else downloadBytes(packages, bool(Computer.knownGpus()))
+        self._begin().start(packages, wheelFolder, expected)
+
+    def replaceTorch(self) -> None:
+        """Removes PyTorch and installs the build that fits this computer, in the background."""
+        self._continueWith, self.again = _ANOTHER_TORCH, self.replaceTorch
+        torch = [one for one in requirements() if nameOf(one) == "torch"]
+        self._begin().start(torch, None, downloadBytes(torch, bool(Computer.knownGpus())), TORCH_PACKAGES)
 
     def repair(self, packages: list[str]) -> None:
         """Brings packages back to the versions that Slicer came with."""
@@ -251,7 +272,7 @@ class SetupPage(qt.QWidget):
 
     def _rememberToContinue(self) -> None:
         """Slicer starts again: the installation goes on there, once."""
-        slicer.app.userSettings().setValue(_CONTINUE_KEY, str(self._wheelFolder or "network"))
+        slicer.app.userSettings().setValue(_CONTINUE_KEY, self._continueWith or "network")
 
     def _continue(self) -> None:
         """Shows the page after a restart, and goes on with what was interrupted."""
@@ -260,14 +281,16 @@ class SetupPage(qt.QWidget):
         if where and self.parentWidget() is not None:
             self.parentWidget().show()
         packages = missingRequirements() if where else []
-        if packages:
+        if where == _ANOTHER_TORCH:
+            self.replaceTorch()
+        elif packages:
             self.install(packages, None if where == "network" else Path(where))
 
     def _begin(self) -> PipInstall:
         self.notice.clear()
         self.log.clear()
         self.log.show()
-        self._install = PipInstall(self.log.appendPlainText, self._onInstalled)
+        self._install = PipInstall(self.log.appendPlainText, self._onInstalled, installedVersions, self.progress.follow)
         self._updateButtons()
         self._onChanged()
         return self._install
@@ -279,6 +302,7 @@ class SetupPage(qt.QWidget):
     def _onInstalled(self, outcome: Outcome) -> None:
         self._install = None
         self.log.hide()
+        self.progress.hide()
         if outcome.code or outcome.needsRestart:
             self.sayFailed(outcome)
         else:
