@@ -61,13 +61,13 @@ for index, path in enumerate(sorted(Path(places["cases"]).glob("*.npz"))):
         panel.ui.ownRadioButton.click()
         panel.cases.add("heldOut", [held])
 panel.ui.quickRadioButton.click()
-import TransMedSegLib.TrainFollow as TrainFollow
+from TransMedSegLib import TrainCheck, TrainFollow
 short = TrainFollow.trainOptions
-TrainFollow.trainOptions = lambda *given: {**short(*given), "device": "cpu", "threads": 1, "training": {"iterations": 200, "patch_size": [16, 32, 32], "log_every": 5},
+TrainCheck.trainOptions = TrainFollow.trainOptions = lambda *given: {**short(*given), "device": "cpu", "threads": 1, "training": {"iterations": 200, "patch_size": [16, 32, 32], "log_every": 5},
     "preprocessing": {"spacing_mm": [2.5, 2.5, 2.5]}, "network_options": {"width": 4, "depth": 3, "coarse_stem": False}}
 assert panel.ui.startButton.enabled, panel.ui.startButton.toolTip
 panel.ui.startButton.click()
-assert until(lambda: panel.view.progress.what == "train" and panel.view.progress.done > 5, 240), (panel.notice.message, panel.follow.process.ending)
+assert until(lambda: panel.view.progress.what == "train" and panel.view.progress.done > 5, 240), (panel.notice.message, panel.ui.checkLabel.text)
 print(json.dumps({"run": str(panel.follow.process.runDir), "pid": panel.follow.process.pid}), flush=True)
 os.kill(os.getpid(), 9)
 """

@@ -9,7 +9,7 @@ import pytest
 import qt
 import slicer
 from bed import boot, dialogs
-from train_bed import CASES, REPOSITORY, engine_python, module, panel, ready, started, stub, until  # noqa: F401 (puts the library on the path)
+from train_bed import CASES, REPOSITORY, engine_python, module, panel, press_start, ready, started, stub, until  # noqa: F401 (puts the library on the path)
 
 from semiseg import protocol
 from TransMedSegLib import Computer, EngineProcess
@@ -83,14 +83,9 @@ def test_E803_several_masks_are_resampled_at_once(ready, stub, tmp_path):
 
 
 def test_E803_is_offered_too_where_too_few_cases_are_left(ready, stub, tmp_path):
-    stub.behave("fail", code="E801", message="At least 2 labeled volumes are needed (4 or more recommended); 1 can be used.")
-    folder = tmp_path / "runs" / "_check" / "prepared"
-    folder.mkdir(parents=True)
-    header = "case,use,code,reason,patient,size,spacing_mm,left atrium (ml),image,mask"
-    (folder / "cases.csv").write_text("\n".join([header, misplaced(tmp_path)]) + "\n", encoding="utf-8")
-    ready.ui.checkButton.click()
-    assert until(lambda: not ready.check.process.isRunning)
-    assert ready.notice.message == "At least 2 labeled volumes are needed (4 or more recommended); 1 can be used. [E801]"
+    text = "At least 2 labeled volumes are needed (4 or more recommended); 1 can be used."
+    checked(ready, stub, misplaced(tmp_path), check="fail", code="E801", message=text)
+    assert ready.notice.message == f"{text} [E801]"
     assert buttons(ready)[:2] == ["Resample mask", "Choose another mask…"]
 
 
@@ -143,10 +138,8 @@ def test_E704_more_than_five_values_are_a_menu(ready, stub, tmp_path):
 
 
 def test_E704_is_asked_instead_of_telling_that_too_few_volumes_are_left(ready, stub, tmp_path):
-    stub.behave("fail", code="E801", message="At least 2 labeled volumes are needed (4 or more recommended); 0 can be used.")
-    write_rows(tmp_path, unnamed(tmp_path), unnamed(tmp_path, "P4"))
-    ready.ui.checkButton.click()
-    assert until(lambda: not ready.check.process.isRunning)
+    text = "At least 2 labeled volumes are needed (4 or more recommended); 0 can be used."
+    checked(ready, stub, unnamed(tmp_path), unnamed(tmp_path, "P4"), check="fail", code="E801", message=text)
     assert ready.notice.message == NAMES.format(values="1 / 2 / 420") and buttons(ready) == ["1", "2", "420"]
 
 
@@ -159,7 +152,7 @@ def test_E704_is_not_asked_again_for_a_mask_without_the_value_that_was_chosen(re
 
 
 def write_rows(tmp_path, *lines):
-    """The table of the check, for an engine that then fails."""
+    """A table of cases as engines wrote it that did not name the case which is used instead of a copy."""
     folder = tmp_path / "runs" / "_check" / "prepared"
     folder.mkdir(parents=True)
     header = "case,use,code,reason,patient,size,spacing_mm,left atrium (ml),image,mask,mask_values"
@@ -221,7 +214,7 @@ def test_E805_volumes_that_look_different_are_left_out_or_used(ready, stub, tmp_
 
 def test_E207_a_run_whose_driver_stopped_is_resumed(ready, stub):
     stub.behave("crash", log="RuntimeError: CUDA error: unspecified launch failure", saved_at=3000)
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     text = "The graphics driver stopped. Your run is safe at iteration 3000. Restart the computer, then resume."
     assert ready.notice.message == f"{text} [E207]"
@@ -234,7 +227,7 @@ def test_E207_a_run_whose_driver_stopped_is_resumed(ready, stub):
 
 def test_E807_a_run_that_waits_for_space_is_resumed(ready, stub):
     stub.behave("pause_itself")
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     assert ready.notice.message == "Disk full: the run was paused at iteration 2100. Free at least 1 GB, then resume. [E807]"
     stub.behave("finish", iterations=2200)
@@ -244,7 +237,7 @@ def test_E807_a_run_that_waits_for_space_is_resumed(ready, stub):
 
 def test_E503_a_run_that_the_system_ended_is_offered_for_resuming(ready, stub):
     stub.behave("killed")
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     start = f"The system ended the program, most likely because memory ran out ({Computer.memoryGb()} GB in this computer)."
     assert ready.notice.message == f"{start} Close other programs, then try again. [E503]"
@@ -252,7 +245,7 @@ def test_E503_a_run_that_the_system_ended_is_offered_for_resuming(ready, stub):
 
 def test_E501_tells_which_program_it_is(ready, stub):
     qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, "/no/such/python")
-    ready.ui.startButton.click()
+    press_start(ready)
     assert ready.notice.message == "The computing program could not be started: No such file or directory. A virus scanner may block it. [E501]"
     assert buttons(ready)[0] == "Details"
     ready.notice.buttons["Details"].click()
@@ -266,7 +259,7 @@ def test_E809_another_folder_for_the_runs_is_chosen(ready, monkeypatch, tmp_path
     from TransMedSegLib import TrainJob
 
     monkeypatch.setattr(TrainJob, "isWritable", lambda folder: False)
-    ready.ui.startButton.click()
+    press_start(ready)
     assert ready.notice.message == f"The runs folder {tmp_path / 'runs'} is not writable. Choose another one. [E809]"
     dialogs.answers["getExistingDirectory"] = [str(tmp_path / "elsewhere")]
     ready.notice.buttons["Choose folder…"].click()
@@ -275,7 +268,7 @@ def test_E809_another_folder_for_the_runs_is_chosen(ready, monkeypatch, tmp_path
 
 def test_E809_a_run_that_cannot_be_resumed_is_opened_read_only(ready, stub, monkeypatch):
     stub.behave("crash", log="ZeroDivisionError: x", saved_at=70)
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     run = ready.follow.process.runDir
     monkeypatch.setattr("TransMedSegLib.Computer.isWritable", lambda folder: False)
@@ -288,7 +281,7 @@ def test_E809_a_run_that_cannot_be_resumed_is_opened_read_only(ready, stub, monk
 
 def test_E809_a_run_that_another_worker_has_is_opened_read_only(ready, stub):
     stub.behave("fail", code="E809", message="Another worker uses this folder (PC-12).", hint="Wait for it.")
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     assert ready.notice.message == "Another worker uses this folder (PC-12). Wait for it. [E809]"
     assert buttons(ready)[0] == "Open read-only"
@@ -296,7 +289,7 @@ def test_E809_a_run_that_another_worker_has_is_opened_read_only(ready, stub):
 
 def test_E812_a_run_is_resumed_after_the_one_that_computes(ready, stub):
     stub.behave("crash", log="ZeroDivisionError: x", saved_at=70)
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     first = ready.follow.process.runDir
     process = started(ready, stub)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from train_bed import module, panel, ready, stub, until  # noqa: F401 (fixtures; puts the library on the path)
+from train_bed import module, panel, press_start, ready, stub, until  # noqa: F401 (fixtures; puts the library on the path)
 
 from semiseg import protocol
 from TransMedSegLib.TrainFolds import FOLDS_FILE
@@ -19,7 +19,7 @@ def outOfMemory(ready, stub):  # noqa: F811
     """A run that ended so, with a state of iteration 820 and a job with every number filled in."""
     saved = {"kind": "saved", "path": "resume.pt", "what": "state", "step": 820}
     stub.behave("fail", code="E206", message=MESSAGE, hint=HINT, fixes=FIXES, events=[saved])
-    ready.ui.startButton.click()
+    press_start(ready)
     runDir = ready.follow.process.runDir
     job = protocol.read_job(runDir)
     protocol.write_job(runDir, protocol.Job("train", {**job.options, "training": TRAINING}))
@@ -68,6 +68,6 @@ def test_E206_the_runs_that_leave_one_out_get_the_same_settings(ready, stub, out
 
 def test_E206_without_a_word_on_what_would_fit_the_run_can_be_resumed(ready, stub):  # noqa: F811
     stub.behave("crash", log="torch.OutOfMemoryError: CUDA out of memory.")
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     assert list(ready.notice.buttons) == ["Show log", "Copy for bug report"]

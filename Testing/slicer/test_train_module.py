@@ -3,7 +3,7 @@
 
 import slicer
 from bed import user
-from train_bed import module, panel, stub, until  # noqa: F401 (fixtures)
+from train_bed import module, panel, press_start, stub, until  # noqa: F401 (fixtures)
 
 
 def test_drop_start_watch_result(panel, tmp_path):
@@ -13,7 +13,7 @@ def test_drop_start_watch_result(panel, tmp_path):
     assert user.drop_files(panel.ui.unlabeledTable, [tmp_path / "unlabeled"])
     assert panel.ui.labeledTable.item(0, 1).text() == "labeled"
     assert panel.ui.startButton.enabled
-    panel.ui.startButton.click()
+    press_start(panel)
     assert panel.follow.process.isRunning and panel.state.name == "Running"
     assert until(lambda: panel.follow.process.ending is not None)
     assert panel.follow.process.ending.state.name == "Finished", panel.follow.process.ending

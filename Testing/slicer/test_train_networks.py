@@ -6,7 +6,7 @@ import json
 import pytest
 import qt
 import slicer
-from train_bed import module, panel, ready, stub, until  # noqa: F401 (fixtures; puts the library on the path)
+from train_bed import module, panel, press_start, ready, stub, until  # noqa: F401 (fixtures; puts the library on the path)
 
 from semiseg import protocol
 from TransMedSegLib.TrainMeasure import settingsKey
@@ -40,7 +40,7 @@ def edit(form, name, text):
 
 
 def job(panel):
-    panel.ui.startButton.click()
+    press_start(panel)
     assert until(lambda: panel.follow.process.ending is not None)
     return protocol.read_job(panel.follow.process.runDir).options
 

@@ -11,7 +11,7 @@ import pytest
 import qt
 import slicer
 from bed import boot, dialogs
-from train_bed import CASES, REPOSITORY, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
+from train_bed import CASES, REPOSITORY, module, panel, press_start, ready, started, stub, until  # noqa: F401 (fixtures)
 
 from semiseg import protocol
 from TransMedSegLib import Computer, EngineProcess, RunList, RunState
@@ -75,7 +75,7 @@ def test_check_asks_the_engine_to_prepare_and_hands_its_folder_on(ready, stub, t
     ready.ui.checkButton.click()
     assert until(lambda: not ready.check.process.isRunning)
     assert protocol.read_job(tmp_path / "runs" / "_check").verb == "prepare"
-    ready.ui.startButton.click()
+    press_start(ready)
     assert (ready.follow.process.runDir / "prepared" / "cases.csv").exists(), "the prepared volumes are used"
     assert not (tmp_path / "runs" / "_check").exists()
     assert protocol.read_job(ready.follow.process.runDir).verb == "train"
@@ -109,7 +109,7 @@ def test_missing_unlabeled_cases_are_allowed_and_said(ready, stub, tmp_path):
 
 
 def test_engine_that_refuses_the_cases_is_quoted(ready, stub):
-    stub.behave("fail", code="E704", message="The mask of 'P1' has values nobody named: 420.", hint="Name them.")
+    stub.behave("finish", check="fail", code="E704", message="The mask of 'P1' has values nobody named: 420.", hint="Name them.")
     ready.ui.checkButton.click()
     assert until(lambda: not ready.check.process.isRunning)
     assert ready.notice.message == "The mask of 'P1' has values nobody named: 420. Name them. [E704]"
@@ -139,7 +139,7 @@ def test_volumes_of_the_scene_become_files_of_the_run(panel, stub):
     panel.ui.sceneAddButton.click()
     panel.ui.sceneSegmentationSelector.setCurrentNode(None)
     assert column(panel, panel.ui.labeledTable, 1) == ["Müller P1"]
-    panel.ui.startButton.click()
+    press_start(panel)
     folder = Path(protocol.read_job(panel.follow.process.runDir).options["labeled"][0])
     assert sorted(path.name for path in folder.iterdir()) == ["Müller_P1.nrrd", "Müller_P1_label.seg.nrrd"]
     assert until(lambda: panel.follow.process.ending is not None)
@@ -164,7 +164,7 @@ def test_job_holds_what_the_panel_shows(ready, stub, tmp_path):
     ui.structureLineEdit.text = "left ventricle"
     ui.measureGainCheckBox.checked = True
     ui.holdOutSpinBox.value = 2
-    ready.ui.startButton.click()
+    press_start(ready)
     options = protocol.read_job(ready.follow.process.runDir).options
     assert options == {
         "labeled": [str(tmp_path / "labeled")],
@@ -205,7 +205,7 @@ def test_own_volumes_to_check_on(ready, tmp_path):
     assert not ready.ui.heldOutPlace.isHidden() and not ready.ui.holdOutSpinBox.enabled
     assert ready.ui.startButton.toolTip == "Drop the volumes to check on, or hold out some labeled ones."
     ready.cases.add("heldOut", [tmp_path / "test"])
-    ready.ui.startButton.click()
+    press_start(ready)
     options = protocol.read_job(ready.follow.process.runDir).options
     assert options["held_out"] == [str(tmp_path / "test")] and options["num_validation"] == 0
     assert until(lambda: ready.follow.process.ending is not None)
@@ -214,7 +214,7 @@ def test_own_volumes_to_check_on(ready, tmp_path):
 def test_times_are_those_measured_here(ready, stub):
     assert ready.ui.quickRadioButton.text == "Quick"
     ready.ui.quickRadioButton.click()
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     ready.runs.refresh()
     assert ready.ui.quickRadioButton.text == "Quick (took 1 min 15 s)"
@@ -328,11 +328,12 @@ def test_end_now_ends_a_deaf_engine(ready, stub):
 def test_second_run_on_the_same_device_is_queued(ready, stub):
     process = started(ready, stub)
     heard(ready)
-    ready.ui.startButton.click()
+    press_start(ready)
     assert ready.notice.message == "A run is already using the processor (CPU). [E812]"
     assert list(ready.notice.buttons) == ["Queue", "Cancel"]
     ready.notice.buttons["Queue"].click()
-    assert ready.follow.process is process, "the first one is still watched"
+    assert until(lambda: not ready.check.isRunning), "its volumes are checked at once, not when its turn has come"
+    assert ready.follow.process is process and ready.state == PanelState.Running, "the first one is still watched"
     assert ready.notice.message.startswith("The run '") and ready.notice.message.endswith("' is queued.")
     assert until(lambda: [ready.runs.refresh(), column(ready, ready.ui.runsTable, 2).count("Queued")][1] == 1)
     queued = next(one for one in ready.runs.summaries if one.state.name == "Queued")
@@ -346,11 +347,12 @@ def test_second_run_may_take_the_other_gpu(ready, stub):
     process = started(ready, stub)
     assert protocol.read_job(process.runDir).options["device"] == "cuda:0"
     heard(ready)
-    ready.ui.startButton.click()
+    press_start(ready)
     assert ready.notice.message == "A run is already using GPU 0. [E812]"
     assert list(ready.notice.buttons) == ["Queue", "Use GPU 1", "Cancel"]
     stub.behave("finish")
     ready.notice.buttons["Use GPU 1"].click()
+    assert until(lambda: not ready.check.isRunning)
     second = next(one for one in RunList.RunList(process.runDir.parent).runs() if one.runDir != process.runDir)
     assert second.device == "cuda:1"
     assert until(lambda: RunState.summarize(second.runDir).state.name == "Finished")
@@ -358,7 +360,7 @@ def test_second_run_may_take_the_other_gpu(ready, stub):
 
 def test_second_run_can_be_given_up(ready, stub):
     process = started(ready, stub)
-    ready.ui.startButton.click()
+    press_start(ready)
     ready.notice.buttons["Cancel"].click()
     assert ready.notice.message == "" and len(list(process.runDir.parent.iterdir())) == 1
 
@@ -375,7 +377,7 @@ ENDINGS = [
 @pytest.mark.parametrize(("behavior", "values", "code", "text"), ENDINGS, ids=[one[2] for one in ENDINGS])
 def test_every_ending_is_shown_with_what_can_be_done(ready, stub, behavior, values, code, text):
     stub.behave(behavior, **values)
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     assert ready.notice.message == f"{text} [{code}]"
     assert "Show log" in ready.notice.buttons and "Copy for bug report" in ready.notice.buttons
@@ -386,10 +388,10 @@ def test_every_ending_is_shown_with_what_can_be_done(ready, stub, behavior, valu
 
 def test_engine_that_cannot_start(ready, stub):
     qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, "/no/such/python")
-    ready.ui.startButton.click()
+    press_start(ready)
     assert ready.notice.message == "The computing program could not be started: No such file or directory. A virus scanner may block it. [E501]"
-    assert ready.state == PanelState.Failed and ready.ui.startButton.enabled
-    assert ready.ui.statusLabel.text.startswith("Training failed – ")
+    assert ready.state == PanelState.Ready and ready.follow.process is None, "no training has begun"
+    assert (ready.ui.startButton.enabled, ready.ui.checkLabel.text, ready.ui.stateLabel.text) == (True, "", ""), "it can be tried again"
 
 
 def test_silence_offers_to_wait_or_stop(ready, stub, monkeypatch):
@@ -413,7 +415,7 @@ def test_sleep_is_told_in_the_panel(ready, stub):
 def test_warnings_of_the_engine_are_shown(ready, stub):
     warning = {"kind": "warning", "code": "E806", "message": "Training became unstable at iteration 812 (loss is not a number).", "hint": ""}
     stub.behave("finish", events=[warning])
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: "E806" in ready.ui.stateLabel.text)
     assert "Training became unstable at iteration 812 (loss is not a number). [E806]" in ready.ui.stateLabel.text
     assert until(lambda: ready.follow.process.ending is not None)
@@ -426,7 +428,7 @@ def test_folder_that_cannot_be_written(ready, monkeypatch):
     from TransMedSegLib import TrainJob
 
     monkeypatch.setattr(TrainJob, "isWritable", lambda folder: False)
-    ready.ui.startButton.click()
+    press_start(ready)
     assert ready.notice.message == f"The runs folder {ready.parameters.runsFolder} is not writable. Choose another one. [E809]"
     assert ready.follow.process is None
 
@@ -435,7 +437,7 @@ def test_full_disk_is_said_before_anything_is_written(ready, monkeypatch, tmp_pa
     from TransMedSegLib import TrainJob
 
     monkeypatch.setattr(TrainJob, "freeDiskGb", lambda folder: 0.4)
-    ready.ui.startButton.click()
+    press_start(ready)
     expected = f"Needed 2.0 GB, free 0.4 GB in {tmp_path / 'runs'}. Free some space or choose another folder. Nothing was changed. [E105]"
     assert ready.notice.message == expected
     assert not (tmp_path / "runs").exists()
@@ -443,7 +445,7 @@ def test_full_disk_is_said_before_anything_is_written(ready, monkeypatch, tmp_pa
 
 def test_run_of_an_older_version_is_viewed_but_not_resumed(ready, stub):
     stub.behave("fail", code="E206", message="m", version="0.0.3")
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     run_dir = ready.follow.process.runDir
     ready.follow.open(run_dir)
@@ -465,7 +467,7 @@ def test_run_of_another_computer_can_be_viewed(ready, tmp_path):
 
 
 def test_runs_are_deleted_after_a_question(ready, stub):
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     assert not ready.ui.deleteRunButton.enabled and ready.ui.deleteRunButton.toolTip == "Choose a run first"
     ready.ui.runsTable.selectRow(0)
@@ -538,7 +540,7 @@ def test_application_close_while_running_leaves_the_run_alone(ready, stub):
 
 
 def test_application_close_ends_a_check(ready, stub):
-    stub.behave("forever")
+    stub.behave("finish", check="forever")
     ready.ui.checkButton.click()
     assert until(lambda: ready.check.process.pid and (ready.check.process.runDir / "run.lock").exists())
     pid = ready.check.process.pid
@@ -559,7 +561,7 @@ def test_killed_run_is_offered_for_resuming(ready, stub):
 
 def test_scene_keeps_curves_and_settings(ready, stub, tmp_path):
     ready.ui.bestRadioButton.click()
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     name = ready.follow.process.runDir.name
     values = list(slicer.util.arrayFromTableColumn(slicer.util.getNode(f"{name} Losses (numbers)"), "loss"))
@@ -616,7 +618,7 @@ def test_model_is_handed_to_the_other_module_and_exported(ready, stub, tmp_path)
     from segment_builders import write_model
 
     assert not ready.ui.useModelButton.enabled and ready.ui.useModelButton.toolTip == "Finish a training first"
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     ready.ui.useModelButton.click()
     assert slicer.util.settingsValue("TransMedSeg/Model", "") == str(ready.follow.process.runDir / "model.pt")
@@ -635,7 +637,7 @@ def test_model_is_handed_to_the_other_module_and_exported(ready, stub, tmp_path)
 
 def test_other_module_segments_with_the_model(ready, stub):
     boot.load_module("TransMedSeg", REPOSITORY / "TransMedSeg")
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     ready.ui.useModelButton.click()
     other = slicer.util.getModuleLogic("TransMedSeg").getParameterNode()
@@ -657,7 +659,7 @@ def test_result_names_the_number_of_cases_and_the_gain():
 
 def test_bug_report_holds_no_paths(ready, stub, tmp_path):
     stub.behave("crash", log=f'File "/home/mueller/x/semiseg/train.py", line 3\nValueError: {tmp_path}/P0001_Mueller.nrrd')
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     ready.notice.buttons["Copy for bug report"].click()
     text = slicer.app.clipboard().text()
@@ -671,7 +673,7 @@ def test_preview_shows_the_worst_slice(ready, stub, tmp_path):
     image.save(str(tmp_path / "preview.png"))
     event = {"kind": "preview", "path": str(tmp_path / "preview.png"), "step": 500, "case": "P4", "slice": 31, "dice": 0.81234}
     stub.behave("finish", events=[event])
-    ready.ui.startButton.click()
+    press_start(ready)
     assert until(lambda: ready.follow.process.ending is not None)
     assert ready.ui.previewTextLabel.text == "Worst validation slice: P4, slice 31, Dice 0.812, iteration 500"
     assert not ready.ui.previewLabel.isHidden()

@@ -32,10 +32,16 @@ def until(condition, seconds=20):
     return boot.process_events(seconds, until=condition)
 
 
+def press_start(panel):
+    """Presses Start and waits for the check of the volumes that comes first."""
+    panel.ui.startButton.click()
+    assert until(lambda: not panel.check.isRunning), panel.notice.message
+
+
 def started(panel, stub, behavior="forever", **values):
     """Starts a training that behaves so, and waits for its first numbers."""
     stub.behave(behavior, **values)
-    panel.ui.startButton.click()
+    press_start(panel)
     assert until(lambda: (panel.follow.process.runDir / "run.lock").exists()), panel.notice.message
     return panel.follow.process
 

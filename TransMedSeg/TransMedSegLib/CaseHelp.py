@@ -9,6 +9,7 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
+from .Counted import counted
 from .Messages import message
 from .TrainCases import CaseRow
 
@@ -20,7 +21,7 @@ _VALUES = range(1, 65536)
 
 
 class CaseHelp:
-    """Answers change the settings, and the volumes are checked again.
+    """Answers change the settings, and the volumes are checked again; a training that waits for the check then begins.
 
     Args:
         panel: Whose volumes were checked.
@@ -28,35 +29,49 @@ class CaseHelp:
 
     def __init__(self, panel) -> None:
         self._panel = panel
+        self._settled: set[str] = set()
 
-    def offer(self) -> None:
-        """Asks about what the check found; says nothing where nothing is to be decided."""
-        misplaced, different = self._misplaced(), self._different()
-        if misplaced:
-            text = misplaced[0].reason
-            if len(misplaced) > 1:
-                text = _("{text} (Masks on another grid in all: {count}.)").format(text=text, count=len(misplaced))
-            self._panel.notice.say(text, "E803", self.actions())
-        elif not self.askForValue() and different:
-            total = sum(row.role == "unlabeled" for row in self._panel.cases.rows)
-            self._panel.notice.say(message("E805", count=len(different), total=total), "E805", self.actions())
+    def forget(self) -> None:
+        """A new check asks everything again."""
+        self._settled.clear()
+
+    def offer(self) -> bool:
+        """Asks about what the check found, one thing after another. Returns False where nothing is to be decided."""
+        return any(ask() for code, ask in (("E803", self._askForMask), ("E704", self.askForValue), ("E805", self._askForDifferent)) if code not in self._settled)
 
     def actions(self) -> tuple:
-        """The buttons for what the check found."""
+        """The buttons for masks on another grid; none where there are none."""
         misplaced = self._misplaced()
-        if misplaced:
-            title = _("Resample mask") if len(misplaced) == 1 else _("Resample {count} masks").format(count=len(misplaced))
-            first = misplaced[0]
-            other = _("Choose another mask…") if len(misplaced) == 1 else _("Choose another mask for {case}…").format(case=first.name)
-            return (title, lambda: self._resample(misplaced)), (other, lambda: self._chooseMask(first))
-        if self._different():
-            return (_("Leave them out"), self._leaveOut), (_("Use them"), lambda: None)
-        return ()
+        if not misplaced:
+            return ()
+        title = _("Resample mask") if len(misplaced) == 1 else _("Resample {count} masks").format(count=len(misplaced))
+        first = misplaced[0]
+        other = _("Choose another mask…") if len(misplaced) == 1 else _("Choose another mask for {case}…").format(case=first.name)
+        return (title, lambda: self._resample(misplaced)), (other, lambda: self._chooseMask(first))
+
+    def _askForMask(self) -> bool:
+        misplaced = self._misplaced()
+        if not misplaced:
+            return False
+        text = misplaced[0].reason
+        if len(misplaced) > 1:
+            text = _("{text} (Masks on another grid in all: {count}.)").format(text=text, count=len(misplaced))
+        self._panel.notice.say(text, "E803", (*self.actions(), *self._without("E803", misplaced)))
+        return True
+
+    def _askForDifferent(self) -> bool:
+        different = [row for row in self._panel.cases.rows if row.code == "E805" and row.isUsed]
+        if not different:
+            return False
+        total = sum(row.role == "unlabeled" for row in self._panel.cases.rows)
+        leaveOut = lambda: self._answer(leaveOutDifferent=True)
+        self._panel.notice.say(message("E805", count=len(different), total=total), "E805", ((_("Leave them out"), leaveOut), (_("Use them"), lambda: self._settle("E805"))))
+        return True
 
     def askForValue(self) -> bool:
         """Asks which value of the masks is the structure, where that keeps volumes from being used. Returns whether it asked."""
         values = self._openValues()
-        if not values or self._misplaced():
+        if not values or (self._misplaced() and "E803" not in self._settled):
             return False
         shown = [str(value) for value in values[:_MOST_NAMED]] + ["…"] * (len(values) > _MOST_NAMED)
         text = message("E704", structure=self._panel.parameters.structure.strip(), values=" / ".join(shown))
@@ -64,8 +79,29 @@ class CaseHelp:
             actions = ((_("Choose the value…"), lambda: self._chooseValue(values)),)
         else:
             actions = tuple((str(value), lambda value=value: self._takeValue(value)) for value in values)
-        self._panel.notice.say(text, "E704", actions)
+        refused = [row for row in self._panel.cases.rows if row.code == "E704"]
+        self._panel.notice.say(text, "E704", (*actions, *self._without("E704", refused)))
         return True
+
+    def _without(self, code: str, refused: list[CaseRow]) -> tuple:
+        """The button that starts a waiting training with the volumes that can be used; none where too few can, or none waits."""
+        if not self._panel.check.isAwaited or self._panel.whyNotStart():
+            return ()
+        title = counted(len(refused), _("Train without {name}"), _("Train without these {count}"), name=refused[0].name)
+        return ((title, lambda: self._settle(code)),)
+
+    def _settle(self, code: str) -> None:
+        """It stays as it is: the next question, or the training that waits."""
+        self._settled.add(code)
+        if not self.offer():
+            self._panel.check.goOn()
+
+    def _answer(self, **values) -> None:
+        """Changes settings and checks again."""
+        goOn = self._panel.check.takeStart()  # a changed setting makes a waiting training forgotten
+        for name, value in values.items():
+            setattr(self._panel.parameters, name, value)
+        self._panel.check.run(goOn)
 
     def _openValues(self) -> list[int]:
         """Values of the masks that were refused for them; none where the user has answered and the answer fits some of the masks."""
@@ -77,22 +113,17 @@ class CaseHelp:
         """Labeled cases that were refused because of the grid of their mask. Held-out ones are scored on their own masks."""
         return [row for row in self._panel.cases.rows if row.code == "E803" and not row.isUsed and row.role == "labeled"]
 
-    def _different(self) -> list[CaseRow]:
-        return [row for row in self._panel.cases.rows if row.code == "E805" and row.isUsed]
-
     def _resample(self, rows: list[CaseRow]) -> None:
-        parameters = self._panel.parameters
-        parameters.resampledMasks = json.dumps(sorted({*json.loads(parameters.resampledMasks), *(row.image for row in rows)}))
-        self._panel.check.start()
+        known = json.loads(self._panel.parameters.resampledMasks)
+        self._answer(resampledMasks=json.dumps(sorted({*known, *(row.image for row in rows)})))
 
     def _chooseMask(self, row: CaseRow) -> None:
         found = qt.QFileDialog.getOpenFileName(None, _("Choose the mask of {case}").format(case=row.name), str(Path(row.image).parent))
         # PythonQt returns the name alone, PySide the name and the filter.
         name = found[0] if isinstance(found, tuple) else found
         if name:
-            parameters = self._panel.parameters
-            parameters.chosenMasks = json.dumps({**json.loads(parameters.chosenMasks), row.image: name})
-            self._panel.check.start()
+            known = json.loads(self._panel.parameters.chosenMasks)
+            self._answer(chosenMasks=json.dumps({**known, row.image: name}))
         else:
             self.offer()
 
@@ -108,10 +139,4 @@ class CaseHelp:
             self.offer()
 
     def _takeValue(self, value: int) -> None:
-        self._panel.parameters.labelValue = value
-        self._panel.parameters.otherValuesAreBackground = True
-        self._panel.check.start()
-
-    def _leaveOut(self) -> None:
-        self._panel.parameters.leaveOutDifferent = True
-        self._panel.check.start()
+        self._answer(labelValue=value, otherValuesAreBackground=True)

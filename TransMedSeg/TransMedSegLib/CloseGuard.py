@@ -65,3 +65,9 @@ def sayTrainingContinues() -> None:
     """Told once Slicer is being closed; who knows it by heart may switch it off."""
     text = withCode("E508", message("E508"))
     slicer.util.infoDisplay(text, windowTitle=_("Training"), dontShowAgainSettingsKey="TransMedSeg/DontSayTrainingContinues")
+
+
+def askToCloseBeforeStart() -> bool:
+    """Asked where a training waits for the check of its volumes, or for answers to it. Returns whether Slicer is closed all the same."""
+    text = _("The training has not begun: its volumes are being checked, or a question about them is open. Close Slicer all the same?")
+    return slicer.util.confirmYesNoDisplay(text, windowTitle=_("Training"))

@@ -13,6 +13,7 @@ class PanelState(enum.Enum):
     NotReady = "not ready"
     Ready = "ready"
     Installing = "installing"
+    Checking = "checking"
     Running = "running"
     Stopping = "stopping"
     Failed = "failed"
@@ -20,7 +21,13 @@ class PanelState(enum.Enum):
 
 def trainingText(state: PanelState) -> str:
     """What the training panel is doing, for the line at the top; empty where the set-up page has more to say."""
-    return {PanelState.Running: _("Training"), PanelState.Stopping: _("Saving the training"), PanelState.Failed: _("Training failed")}.get(state, "")
+    texts = {
+        PanelState.Checking: _("Checking the volumes first"),
+        PanelState.Running: _("Training"),
+        PanelState.Stopping: _("Saving the training"),
+        PanelState.Failed: _("Training failed"),
+    }
+    return texts.get(state, "")
 
 
 def segmentingText(state: PanelState) -> str:

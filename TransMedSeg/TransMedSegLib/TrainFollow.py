@@ -59,23 +59,48 @@ class TrainFollow:
         device = Computer.resolveDevice(self._panel.parameters.device)
         busy = RunList(self._panel.runsFolder()).busyRuns(device)
         if not busy:
-            self.start(device, [])
+            self.start(device)
             return
-        actions = [(_("Queue"), lambda: self.start(device, [one.runDir for one in busy]))]
+        actions = [(_("Queue"), lambda: self.start(device))]
         for gpu in Computer.gpus():
             if gpu.device != device and not RunList(self._panel.runsFolder()).busyRuns(gpu.device):
                 title = _("Use {device}").format(device=deviceTitle(gpu.device))
-                actions.append((title, lambda other=gpu.device: self.start(other, [])))
+                actions.append((title, lambda other=gpu.device: self.start(other)))
         actions.append((_("Cancel"), lambda: None))
         self._panel.notice.say(message("E812", device=deviceTitle(device)), "E812", tuple(actions))
 
-    def start(self, device: str, after: list[Path]) -> None:
-        """Makes the run folder and starts the engine there, detached.
+    def start(self, device: str) -> None:
+        """Starts a training, after a check of the volumes unless nothing has changed since the last one.
 
         Args:
             device: "cpu" or "cuda:N".
-            after: Runs to wait for.
         """
+        if self._panel.check.isCurrent:
+            self._panel.check.takeStart()  # the one that waited for answers goes without them
+            self._begin(device)
+        else:
+            self._panel.check.before(lambda: self._begin(device))
+
+    def checkBegins(self) -> None:
+        """The volumes are checked before a start."""
+        self.sayBeforeStart(_("Checking the volumes first…"))
+        if not self.isRunning:
+            self._panel.setState(PanelState.Checking)
+
+    def checkEnded(self) -> None:
+        """The check is over, whatever it has found."""
+        if self._panel.state == PanelState.Checking:
+            self.sayBeforeStart("")
+            self._panel.setState(self._panel.restingState())
+
+    def sayBeforeStart(self, text: str) -> None:
+        """Says where the state of a run is said how far its start is, while no run is followed there."""
+        if not self.isRunning:
+            self._panel.view.say(text)
+
+    def _begin(self, device: str) -> None:
+        """Makes the run folder and starts the engine there, detached, behind the runs that use the device now."""
+        after = [one.runDir for one in RunList(self._panel.runsFolder()).busyRuns(device)]
         runDir = self._panel.check.newRunDir()
         options = {**trainOptions(self._panel.parameters, runDir), "device": device}
         isWatching = self.process is not None and self.process.isRunning
@@ -134,7 +159,10 @@ class TrainFollow:
         elif ending.state == State.Interrupted:
             self._panel.notice.say(_("The run was interrupted."), "", (self._resumeAction(runDir),))
         else:
-            self._panel.notice.say(ending.text, ending.code, self._fixActions(runDir, ending) + self.helpActions(runDir, ending.code))
+            actions = self._fixActions(runDir, ending) + self.helpActions(runDir, ending.code)
+            if ending.code in ("E704", "E801"):  # a file has changed since the check, which asks what can be done
+                actions = ((_("Check the volumes and start again"), self.onStart), *actions)
+            self._panel.notice.say(ending.text, ending.code, actions)
         self._panel.setState(PanelState.Failed if ending.state == State.Failed else self._panel.restingState())
         self._panel.runs.refresh()
 
@@ -171,8 +199,9 @@ class TrainFollow:
             self._panel.setState(PanelState.Stopping)
 
     def onStop(self) -> None:
-        """Asks first; the second click ends the program at once."""
-        if self.process is None or not self.process.isRunning:
+        """Asks first; the second click ends the program at once. Before a training has begun it ends the check."""
+        if not self.isRunning:
+            self._panel.check.cancel()
             return
         if self._panel.state == PanelState.Stopping:
             self.process.kill()

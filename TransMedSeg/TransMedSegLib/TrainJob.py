@@ -14,6 +14,8 @@ from .TrainParameters import ScoreOn
 
 NEEDED_DISK_GB = 2.0
 """Prepared cases, states and the model of a run; measured runs need less."""
+SCENE_CASES = "cases"
+"""Folder in a run folder with the volumes of the scene as files."""
 
 
 def whyNotStart(parameters) -> str:
@@ -41,7 +43,7 @@ def folderProblem(folder: Path) -> tuple[str, str]:
 
 def trainOptions(parameters, runDir: Path) -> dict:
     """Options of the verb `train`. Volumes of the scene are written into the run folder."""
-    labeled, unlabeled = exportNodes(parameters, Path(runDir) / "cases")
+    labeled, unlabeled = exportNodes(parameters, Path(runDir) / SCENE_CASES)
     own, leaveOneOut = parameters.scoreOn == ScoreOn.Own, parameters.scoreOn == ScoreOn.LeaveOneOut
     return {
         "labeled": [str(path) for path in [*parameters.labeledPaths, *labeled]],

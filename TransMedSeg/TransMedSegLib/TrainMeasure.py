@@ -51,11 +51,8 @@ class TrainMeasure:
             return
         self._isCancelled = False
         self._key = settingsKey(self._panel.parameters)
-        folder = self._panel.check.folder()
-        self._panel.check.fingerprint = ""
-        mark = self._panel.check.mark()
+        folder, mark = self._panel.check.emptyFolder(), self._panel.check.mark()
         self.process = EngineProcess(folder, self._onEvents, lambda ending: self._onEnded(ending, mark))
-        folder.mkdir(parents=True, exist_ok=True)
         self.process.start("measure", trainOptions(self._panel.parameters, folder))
         self._say(_("Measuring…"))
         self._panel.updateButtons()
@@ -68,9 +65,8 @@ class TrainMeasure:
     def _onEnded(self, ending: Ending, mark: str) -> None:
         if ending.state == State.Finished:
             remember(self._key, ending.result)
-            self._panel.check.showChecked(mark)
-        elif ending.state == State.Failed and not self._isCancelled:
-            self._panel.notice.say(ending.text, ending.code, self._panel.follow.helpActions(self.process.runDir, ending.code))
+        if not self._isCancelled:
+            self._panel.check.tell(ending, mark, self.process.runDir)
         self._panel.runs.showTimes(self._panel.parameters)
         self._panel.updateButtons()
 

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from semiseg import protocol
 
-from .CloseGuard import CloseGuard, sayTrainingContinues
+from .CloseGuard import CloseGuard, askToCloseBeforeStart, sayTrainingContinues
 from .Messages import message, withCode
 from .Notice import Notice
 from .PanelState import PanelState, trainingText
@@ -134,10 +134,10 @@ class TrainPanel:
                 process.letGo()
 
     def _mayClose(self) -> bool:
-        """Slicer is being closed: a training is none of its business, and the user is told so."""
+        """Slicer is being closed: a training is none of its business, and the user is told so; one that has not begun yet never will."""
         if self.follow.isRunning:
             sayTrainingContinues()
-        return True
+        return not self.check.isAwaited or askToCloseBeforeStart()
 
     def setState(self, state: PanelState) -> None:
         self.state = state
@@ -190,9 +190,7 @@ class TrainPanel:
     def _whyNotLeaveOneOut(self) -> str:
         if self.parameters.scoreOn != ScoreOn.LeaveOneOut:
             return ""
-        if not self.check.isDone:
-            return _("Check the volumes first: leaving one out needs their names.")
-        if len(self.cases.labeledPatients()) < MIN_PATIENTS:
+        if self.check.isDone and len(self.cases.labeledPatients()) < MIN_PATIENTS:
             return _("Leaving one out needs at least {count} labeled patients.").format(count=MIN_PATIENTS)
         return ""
 
@@ -207,7 +205,9 @@ class TrainPanel:
         _enable(ui.measureButton, canMeasure, data or looking, _("Measure on this computer how long each goal takes, with about 20 iterations"))
         ui.measureButton.text = _("Cancel") if self.measure.isRunning else _("Measure")
         _enable(ui.pauseButton, self.state == PanelState.Running, _("No training is watched."), _("Save and leave; the run can be resumed"))
-        _enable(ui.stopButton, isFollowing, _("No training is watched."), _("Save and end the run"))
+        isBeforeStart = self.check.isAwaited and self.check.isRunning
+        toolTip = _("Save and end the run") if isFollowing else _("End the check; no training is started")
+        _enable(ui.stopButton, isFollowing or isBeforeStart, _("No training is watched."), toolTip)
         ui.stopButton.text = _("End now") if self.state == PanelState.Stopping else _("Stop")
         volume = ui.sceneVolumeSelector.currentNode()
         labeled = ui.sceneSegmentationSelector.currentNode() is not None

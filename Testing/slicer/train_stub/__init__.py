@@ -25,6 +25,6 @@ class StubEngine:
         self.behave("finish")
 
     def behave(self, what, **values):
-        """Says how the next runs go; see main.py."""
+        """Says how the next runs go; see main.py. A check finishes, unless `check` names another behavior for it."""
         text = json.dumps({"what": what, **values})
         (self.folder / "behavior.json").write_text(text, encoding="utf-8")

@@ -25,7 +25,8 @@ def main():
     with protocol.HeldLock(RUN_DIR, job.options.get("device", "cpu"), str(Path(__file__).parent), __version__):
         (RUN_DIR / protocol.STOP_FILE).unlink(missing_ok=True)
         report("started", version=behavior.get("version", __version__), engine=behavior.get("engine", str(Path(__file__).parent)), pid=os.getpid(), host=socket.gethostname(), device=job.options.get("device"), verb=job.verb)
-        code = globals()[behavior["what"]](behavior, job, report)
+        what = behavior.get("check", "finish") if job.verb == "prepare" else behavior["what"]
+        code = globals()[what](behavior, job, report)
     report.close()
     return code
 
@@ -33,7 +34,7 @@ def main():
 def finish(behavior, job, report):
     for event in behavior.get("events", []):
         report(**event)
-    cases(behavior, report)
+    cases(behavior, job, report)
     if job.verb == "measure":
         report("finished", result=behavior["measured"])
         return 0
@@ -49,8 +50,12 @@ def finish(behavior, job, report):
     return 0
 
 
-def cases(behavior, report):
+def cases(behavior, job, report):
+    """The table of cases; a check without any finds three that can be used."""
     rows = behavior.get("cases", [])
+    if not rows and job.verb == "prepare" and behavior.get("check", "finish") == "finish":
+        use = (("P1", "labeled"), ("P2", "labeled"), ("U1", "unlabeled"))
+        rows = [f"{name},{role},,,{name},10 x 10 x 10,1 x 1 x 1,,{job.options['labeled'][0]}/{name}.nrrd," for name, role in use]
     if not rows:
         return
     folder = RUN_DIR / "prepared"
@@ -119,6 +124,7 @@ def deaf(behavior, job, report):
 def fail(behavior, job, report):
     for event in behavior.get("events", []):
         report(**event)
+    cases(behavior, job, report)
     if "fixes" in behavior:
         report("failed", code=behavior["code"], message=behavior["message"], hint=behavior.get("hint", ""), fixes=behavior["fixes"])
     else:
