@@ -79,6 +79,11 @@ class Case:
     def setNumber(self, name, value):
         self.volume.SetAttribute(PREFIX + name, None if value is None else repr(float(value)))
 
+    def noteMask(self, volumeMl):
+        """The mask is another one: it has its own volume, and no Dice until it is compared again."""
+        self.setNumber("VolumeMl", volumeMl)
+        self.setNumber("Dice", None)
+
     @property
     def isLabeled(self):
         return self.volume.GetAttribute(LABELED) == "1"
@@ -183,8 +188,12 @@ def findFiles(paths):
 
 def isVolumeFile(path):
     """Whether a file's name says that it is an image; masks (.seg.nrrd) are not."""
-    name = path.name.lower()
-    return name.endswith(ENDINGS) and not name.endswith(".seg.nrrd")
+    return path.name.lower().endswith(ENDINGS) and not isMaskFile(path)
+
+
+def isMaskFile(path):
+    """Whether a file's name says that it is a segmentation."""
+    return path.name.lower().endswith((".seg.nrrd", ".seg.nhdr"))
 
 
 def _isDicom(path):
@@ -203,6 +212,18 @@ def loadFile(path):
     except (RuntimeError, ValueError) as error:
         raise OSError(f"{path} cannot be read.") from error
     return addCase(node)
+
+
+def loadMask(path):
+    """Loads a segmentation file, which is no case.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        return slicer.util.loadSegmentation(str(path))
+    except (RuntimeError, ValueError) as error:
+        raise OSError(f"{path} cannot be read.") from error
 
 
 def unreadableReason(path):

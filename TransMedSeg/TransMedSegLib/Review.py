@@ -14,7 +14,7 @@ from slicer.util import VTKObservationMixin
 
 from .CaseTable import APPROVED, EDITED, PREDICTED, TO_DO, cases
 from .Terminology import tagOf
-from .VolumeExchange import boxOf, maskOf
+from .VolumeExchange import boxOf, maskOf, voxelVolumeMl
 
 TYPE_TAG, NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
 VERSION_TAG = "DICOM.SegmentAlgorithmVersion"
@@ -55,6 +55,14 @@ def isLocked(segment):
 def setLocked(segment, locked):
     if locked != isLocked(segment):
         segment.SetTag(LOCKED_TAG, "1") if locked else segment.RemoveTag(LOCKED_TAG)
+
+
+def _noteMask(case, segment, mask):
+    """The first segment is what the table of cases shows the volume of; both follow what a person draws."""
+    volumeMl = float(np.count_nonzero(mask)) * voxelVolumeMl(case.volume)
+    known = case.number("VolumeMl")
+    if known is None or not np.isclose(volumeMl, known) or tagOf(segment, SEEN_TAG) != checksum(mask):
+        case.noteMask(volumeMl)
 
 
 class Review(VTKObservationMixin):
@@ -127,8 +135,13 @@ class Review(VTKObservationMixin):
         segmentation = case.segmentation.GetSegmentation() if case.segmentation else None
         segments = [segmentation.GetNthSegment(i) for i in range(segmentation.GetNumberOfSegments())] if segmentation else []
         ids = [segmentation.GetNthSegmentID(i) for i in range(len(segments))]
+        edited = []
         with self.writing():
-            edited = [self._judgeSegment(case, one, name) for one, name in zip(segments, ids)]
+            for one, name in zip(segments, ids):
+                mask = maskOf(case.segmentation, name, case.volume)
+                if not edited:
+                    _noteMask(case, one, mask)
+                edited.append(self._judgeSegment(one, mask))
         before = case.status
         if case.status == APPROVED and not any(edited):
             after = APPROVED
@@ -141,9 +154,9 @@ class Review(VTKObservationMixin):
             case.setLabeled(False)
         self._onChanged(case)
 
-    def _judgeSegment(self, case, segment, segmentId):
+    def _judgeSegment(self, segment, mask):
         """Marks a segment that a person has changed. Returns whether it is a person's work that is not approved yet."""
-        now = checksum(maskOf(case.segmentation, segmentId, case.volume))
+        now = checksum(mask)
         isChanged = tagOf(segment, SEEN_TAG) != now
         segment.SetTag(SEEN_TAG, now)
         written = tagOf(segment, WRITTEN_TAG)
@@ -169,8 +182,11 @@ class Review(VTKObservationMixin):
         with self.writing():
             for index in range(segmentation.GetNumberOfSegments()):
                 segment, segmentId = segmentation.GetNthSegment(index), segmentation.GetNthSegmentID(index)
-                self._judgeSegment(case, segment, segmentId)
-                segment.SetTag(APPROVED_TAG, checksum(maskOf(case.segmentation, segmentId, case.volume)))
+                mask = maskOf(case.segmentation, segmentId, case.volume)
+                if index == 0:
+                    _noteMask(case, segment, mask)
+                self._judgeSegment(segment, mask)
+                segment.SetTag(APPROVED_TAG, checksum(mask))
                 setLocked(segment, True)
                 logic.SetSegmentStatus(segment, logic.Completed)
         self._touched.discard(case.id)

@@ -8,11 +8,12 @@ from . import CaseTime, SegmentResult
 from .CaseTable import TO_DO, cases
 from .Counted import counted
 from .GpuUsers import GpuUsers
-from .Messages import message
+from .Messages import message, withCode
 from .ModelPanel import ModelPanel
 from .Notice import Notice
 from .PanelState import PanelState
 from .Plausibility import look
+from .PlausibilityLine import PlausibilityLine
 from .RegionPanel import RegionPanel
 from .RunState import State
 from .SegmentButtons import SegmentButtons
@@ -40,8 +41,8 @@ class SegmentPanel:
         self.run = None
         self.isStopping = self.hasFailed = False
         self._gpuUsers = GpuUsers()
-        self._leftOut = []
-        self._pieces = None
+        self._leftOut, self._warnings = [], []
+        self.line = PlausibilityLine(desk)
         self.region = RegionPanel(desk)
         self.models = ModelPanel(desk, self.notice)
         self.buttons = SegmentButtons(desk, self.models)
@@ -50,8 +51,6 @@ class SegmentPanel:
         self.ui.segmentButton.connect("clicked()", self.segmentThis)
         self.ui.segmentAllButton.connect("clicked()", self.segmentAll)
         self.ui.cancelButton.connect("clicked()", self.cancel)
-        self.ui.keepPiecesButton.connect("clicked()", self._hidePieces)
-        self.ui.removePiecesButton.connect("clicked()", self._onRemovePieces)
 
     @property
     def isRunning(self):
@@ -80,6 +79,7 @@ class SegmentPanel:
         self.models.refresh()
         self.region.refresh()
         self.buttons.refresh(self.state)
+        self.line.refresh()
 
     # Running
 
@@ -104,9 +104,8 @@ class SegmentPanel:
             leftOut: Those that the user wants left out.
         """
         self.notice.clear()
-        self._leftOut = [case.name for case in leftOut]
+        self._leftOut, self._warnings = [case.name for case in leftOut], []
         self.hasFailed = False
-        self._hidePieces()
         self.discard()
         if not self.models.isUsable(lambda: self.start(caseList, blocked, leftOut)):
             return
@@ -118,9 +117,11 @@ class SegmentPanel:
             self._sayBatch()
             return
         self.closing.start()
+        self._onProgress(0.0, _("Starting…"))  # loading the engine takes some seconds
         try:
             self.run.start(caseList)
         except OSError as error:
+            self.ui.progressLabel.text = ""
             self.notice.say(message("E502", reason=str(error)), "E502")
         self.desk.refresh()
 
@@ -140,16 +141,18 @@ class SegmentPanel:
     def sceneClosing(self):
         """The volumes go away. A result that still comes is kept in a file (E313)."""
         self.closing.sceneCloses()
-        self._pieces = None
+        self.line.forget()
         self.questions.forget()
-        self.ui.plausibilityLabel.text = ""
 
     def _onProgress(self, fraction, text):
         self.ui.progressBar.setValue(round(1000 * fraction))
         self.ui.progressLabel.text = text
 
-    def _onWarning(self, code, text):
-        self.notice.say(text, code)
+    def _onWarning(self, code, text, case):
+        """What the engine noticed, of all cases of the run; not what the user was asked about before it began."""
+        if case is None or not self.questions.isSettled(case, code):
+            self._warnings.append(withCode(code, text))
+            self.notice.say("\n".join(self._warnings[-_MOST_NAMED:]))
 
     def _onSilent(self, text):
         if text:
@@ -171,6 +174,8 @@ class SegmentPanel:
             self._sayLocked(outcome)
             return
         current = self.desk.current
+        if isTaken:
+            self.line.note(outcome.case, outcome.taken.segmentIds[0], outcome.taken.plausibility)
         if isTaken and self.desk.parameters.keepFiles:
             self.run.keep(outcome)
         if isTaken and current == outcome.case:
@@ -201,26 +206,18 @@ class SegmentPanel:
     # Saying what happened
 
     def _sayTaken(self, case, outcome):
-        seen = outcome.taken.plausibility
-        self._pieces = (case, outcome.taken.segmentIds[0])
-        self._showPlausibility(seen)
         if outcome.taken.overlaps:
             overlap = outcome.taken.overlaps[0]
             text = message("E604", segment=overlap.otherName, volume_ml=f"{overlap.volumeMl:.1f}")
             take = lambda: self._onTakeOverlap(case, outcome, overlap)
             self.notice.say(text, "E604", ((_("Leave it"), lambda: None), (_("Take it"), take)))
 
-    def _showPlausibility(self, seen):
-        self.ui.plausibilityLabel.text = ("" if seen.isPlausible else "⚠ ") + seen.text
-        for button in (self.ui.keepPiecesButton, self.ui.removePiecesButton):
-            button.setVisible(len(seen.piecesMl) > 1)
-
     def _onTakeOverlap(self, case, outcome, overlap):
         with readSegmentation(outcome.files["mask"]) as stored:
             full = maskOf(stored, stored.GetSegmentation().GetNthSegmentID(0), case.volume)
         full = full if outcome.region is None else outcome.region.clip(full)
         SegmentResult.takeOver(case, overlap, full, self.desk.review, self.desk.beforeWrite)
-        self._showPlausibility(look(full, voxelVolumeMl(case.volume)))
+        self.line.note(case, overlap.segmentId, look(full, voxelVolumeMl(case.volume)))
         self.desk.refresh()
 
     def _sayLocked(self, outcome):
@@ -291,15 +288,3 @@ class SegmentPanel:
     def _copyReport(self):
         report = self.run.report() if self.run is not None else ""
         qt.QApplication.clipboard().setText(report)
-
-    # Pieces
-
-    def _hidePieces(self):
-        self.ui.keepPiecesButton.hide()
-        self.ui.removePiecesButton.hide()
-
-    def _onRemovePieces(self):
-        case, segmentId = self._pieces
-        seen = SegmentResult.keepLargestPiece(case, segmentId, self.desk.review, self.desk.beforeWrite)
-        self._showPlausibility(seen)
-        self.desk.refresh()

@@ -32,6 +32,10 @@ class SegmentQuestions:
         settled = self._settled.get(case.id, set())
         return InputCheck.check(case.volume, ignored=settled) + self._panel.models.mismatch(case.volume, settled)
 
+    def isSettled(self, case, code):
+        """Whether the user has answered this question about a case."""
+        return code in self._settled.get(case.id, set())
+
     def settle(self, case, *codes):
         self._settled.setdefault(case.id, set()).update(codes)
 

@@ -92,7 +92,7 @@ def take(case, path, review, beforeWrite, locked=REFUSE, region=None):
             overlaps += shared
     first = maskOf(node, ids[0], case.volume)
     seen = Plausibility.look(first, voxelVolumeMl(case.volume))
-    case.setNumber("VolumeMl", seen.volumeMl)
+    case.noteMask(seen.volumeMl)
     case.setStatus(PREDICTED)
     review.follow()
     return Taken(tuple(ids), seen, tuple(overlaps))
@@ -179,6 +179,7 @@ def takeOver(case, overlap, fullMask, review, beforeWrite):
         segment = node.GetSegmentation().GetSegment(overlap.segmentId)
         tags = tagOf(segment, Review.NAME_TAG), tagOf(segment, Review.VERSION_TAG)
         _write(case, overlap.segmentId, tagOf(segment, STRUCTURE_TAG), fullMask, tags)
+    case.noteMask(float(np.count_nonzero(fullMask)) * voxelVolumeMl(case.volume))
 
 
 def keepLargestPiece(case, segmentId, review, beforeWrite):
@@ -191,7 +192,7 @@ def keepLargestPiece(case, segmentId, review, beforeWrite):
         # What is left is still the machine's own work: nobody has drawn in it.
         Review.markWritten(segment, mask, tagOf(segment, Review.NAME_TAG), tagOf(segment, Review.VERSION_TAG))
     seen = Plausibility.look(mask, voxelVolumeMl(case.volume))
-    case.setNumber("VolumeMl", seen.volumeMl)
+    case.noteMask(seen.volumeMl)
     return seen
 
 

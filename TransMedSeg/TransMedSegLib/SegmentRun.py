@@ -72,14 +72,14 @@ class Requests:
     Attributes:
         progress: (fraction 0..1, text)
         outcome: (Outcome), when the engine has finished with a case; before the result is in the scene.
-        warning: (code, text)
+        warning: (code, text, case), the case None where it is about all
         silent: (text), "" when the engine is heard of again.
         ended: (Ending)
     """
 
     progress: Callable = lambda fraction, text: None
     outcome: Callable = lambda outcome: None
-    warning: Callable = lambda code, text: None
+    warning: Callable = lambda code, text, case: None
     silent: Callable = lambda text: None
     ended: Callable = lambda ending: None
 
@@ -245,10 +245,11 @@ class SegmentRun:
         code, text = str(event.get("code", "")), str(event.get("message", ""))
         # E506 and E509 are said by the window, which knows the names and offers what to do.
         if code not in ("E506", "E509"):
-            hint = str(event.get("hint") or "")
-            for key in self.outcomes:
+            hint, case = str(event.get("hint") or ""), None
+            for key, outcome in self.outcomes.items():
+                case = outcome.case if key in text else case
                 text = self._named(text, key)
-            self._requests.warning(code, f"{text} {hint}".strip())
+            self._requests.warning(code, f"{text} {hint}".strip(), case)
 
     def _named(self, text, key):
         return text.replace(key, self.outcomes[key].name)
