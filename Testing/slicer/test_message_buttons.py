@@ -32,7 +32,7 @@ def full_gpu(panel, tmp_path):
 def test_E205_tells_how_long_the_CPU_takes(panel, tmp_path):
     CaseTime.remember(panel.segment.model, "cpu", make_volume("measured"), 240)
     assert said(panel) == "" and full_gpu(panel, tmp_path) == said(panel)
-    assert buttons(panel) == ["Run on the CPU (about 4 min 0 s for this case)", "Who uses the GPU?"]
+    assert buttons(panel) == ["Run on the CPU (about 4 min for this case)", "Who uses the GPU?"]
 
 
 def test_E205_names_the_programs_on_the_GPU(panel, tmp_path, monkeypatch):

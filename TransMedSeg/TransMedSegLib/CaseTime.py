@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from .Computer import knownGpus
 from .ModelFile import hashOf
-from .RunState import durationText
+from .RunState import aboutText
 
 _SETTING = "TransMedSeg/SecondsPerMegavoxel"
 
@@ -57,7 +57,7 @@ def estimateText(modelPath, device, volumeNodes):
     if seconds is None:
         return ""
     text = _("about {duration} for this case") if len(volumeNodes) == 1 else _("about {duration}")
-    return text.format(duration=durationText(max(seconds, 1.0)))
+    return text.format(duration=aboutText(seconds))
 
 
 def _known():

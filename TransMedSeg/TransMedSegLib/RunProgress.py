@@ -18,6 +18,8 @@ class RunProgress:
     def __init__(self) -> None:
         self._event: dict = {}
         self._training: dict = {}  # the last word on iterations, which a phase between them does not change
+        self.isOver = False
+        """Whether the run has ended or waits: then no time is left and nothing has a speed."""
 
     def hear(self, event: dict) -> None:
         """Takes an event of the kind progress or stage."""
@@ -52,6 +54,8 @@ class RunProgress:
     def text(self, memoryGb: float | None = None) -> str:
         """Phase, rate, time left and, where it is known, the memory of the GPU."""
         texts = _texts()
+        if self.isOver:
+            return phaseText(self._event)
         if self.what == _LABELING:
             return ", ".join([phaseText(self._event), *self._timeLeft(), *self._pausedAt()])
         parts = [phaseText(self._event)]

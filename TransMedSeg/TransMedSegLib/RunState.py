@@ -278,6 +278,23 @@ def durationText(seconds: float) -> str:
     return rest.format(seconds=seconds)
 
 
+def aboutText(seconds: float) -> str:
+    """A duration that is expected or was measured once: rounded to what it can be trusted for."""
+    step = 1 if seconds < 60 else 5 if seconds < 300 else 60 if seconds < 3600 else 300
+    rounded = max(step * round(seconds / step), 1)
+    hours, minutes = _roundDurations()
+    if rounded >= 3600 and rounded % 3600 == 0:
+        return hours.format(hours=rounded // 3600)
+    if 60 <= rounded < 3600 and rounded % 60 == 0:
+        return minutes.format(minutes=rounded // 60)
+    return durationText(rounded)
+
+
+@functools.cache
+def _roundDurations() -> tuple[str, str]:
+    return _("{hours} h"), _("{minutes} min")
+
+
 @functools.cache
 def _durations() -> tuple[str, str, str]:
     """Asked for once: a translation looks at the call stack, which takes milliseconds, and this is said several times a second."""

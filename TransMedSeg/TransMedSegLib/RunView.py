@@ -92,6 +92,8 @@ class RunView:
         self._laterTimer.stop()
         if self._later:
             self.hear([])
+        self.progress.isOver = True
+        self._showProgress()
 
     def _hearOne(self, event: dict) -> None:
         kind = event["kind"]

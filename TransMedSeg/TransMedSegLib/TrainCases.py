@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from .FileDrop import FileDrop
@@ -91,6 +92,7 @@ class TrainCases:
         table.verticalHeader().hide()
         header = table.horizontalHeader()
         header.setStretchLastSection(True)
+        header.setHighlightSections(False)  # bold headings would not fit into their columns
         table.setWordWrap(False)
         table.setColumnWidth(0, 26)
         table.setColumnWidth(1, 96)
@@ -101,6 +103,8 @@ class TrainCases:
         getattr(self.ui, f"{role}AddFilesButton").connect("clicked()", lambda role=role: self._chooseFiles(role))
         getattr(self.ui, f"{role}AddFolderButton").connect("clicked()", lambda role=role: self._chooseFolder(role))
         getattr(self.ui, f"{role}RemoveButton").connect("clicked()", lambda role=role: self.removeSelected(role))
+        table.connect("itemSelectionChanged()", lambda role=role: self._showRemove(role))
+        self._showRemove(role)
 
     def setParameters(self, parameters) -> None:
         self._parameters = parameters
@@ -161,9 +165,10 @@ class TrainCases:
             parameters.unlabeledVolumes = [node for node in parameters.unlabeledVolumes if node is not None]
 
     def removeSelected(self, role: str) -> None:
-        """Takes the files, folders or nodes of the selected rows from the list."""
-        table = self._tables[role]
-        origins = {table.item(index.row(), 0).data(qt.Qt.UserRole) for index in table.selectionModel().selectedRows()}
+        """Takes the files, folders or nodes of the selected rows from the list; asks where others go with them."""
+        origins = self._selectedOrigins(role)
+        if not origins or not self._mayRemove(role, origins):
+            return
         parameters = self._parameters
         setattr(parameters, f"{role}Paths", [path for path in self._paths(role) if str(path) not in origins])
         if role == "labeled":
@@ -173,6 +178,30 @@ class TrainCases:
         elif role == "unlabeled":
             parameters.unlabeledVolumes = [node for node in parameters.unlabeledVolumes if node.GetID() not in origins]
         self._changed()
+
+    def _selectedOrigins(self, role: str) -> list[str]:
+        """What the selected rows came from, an entry for each row."""
+        table = self._tables[role]
+        return [self._originOf(table, index.row()) for index in table.selectionModel().selectedRows()]
+
+    def _originOf(self, table, row: int) -> str:
+        return table.item(row, 0).data(qt.Qt.UserRole)
+
+    def _mayRemove(self, role: str, origins: list[str]) -> bool:
+        """Volumes that came in one folder go together."""
+        table = self._tables[role]
+        everything = [self._originOf(table, row) for row in range(table.rowCount)]
+        wider = [one for one in dict.fromkeys(origins) if everything.count(one) > origins.count(one)]
+        if not wider:
+            return True
+        names = ", ".join(f"'{Path(one).name}'" for one in wider)
+        question = _("{names} was added as one folder. Take all of its {count} volumes from the list? No file is deleted.")
+        return slicer.util.confirmOkCancelDisplay(question.format(names=names, count=sum(map(everything.count, wider))))
+
+    def _showRemove(self, role: str) -> None:
+        button = getattr(self.ui, f"{role}RemoveButton")
+        button.enabled = bool(self._tables[role].selectionModel().selectedRows())
+        button.toolTip = _("Take the selected rows from the list. No file is deleted.") if button.enabled else _("Select a row first")
 
     def _paths(self, role: str) -> list[Path]:
         return list(getattr(self._parameters, f"{role}Paths")) if self._parameters is not None else []
@@ -233,6 +262,7 @@ class TrainCases:
                 table.item(row, 2).setText(texts[3])
                 table.item(row, 2).setToolTip(texts[3])
                 table.setSpan(row, 2, 1, 2)
+        table.clearSelection()  # other rows are where the selected ones were
 
     def _showCounts(self, role: str, rows: list[CaseRow]) -> None:
         if role == "heldOut":

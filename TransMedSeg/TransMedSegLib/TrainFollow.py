@@ -230,6 +230,7 @@ class TrainFollow:
             return
         events, _offset = protocol.read_events(runDir / protocol.EVENTS_FILE)
         self._panel.view.hear(events)
+        self._panel.view.finish()
         self._panel.cases.setRows(readCases(runDir))
         self._panel.result.show(runDir, readJson(runDir / protocol.RESULT_FILE))
         self._panel.setState(self._panel.restingState())
@@ -272,6 +273,7 @@ class TrainFollow:
         self._resumeNow(runDir, [])
 
     def _resumeNow(self, runDir: Path, after: list[Path]) -> None:
+        self._panel.notice.clear()  # it offered to resume
         process = self._watch(runDir)
         self._panel.view.hear(protocol.read_events(runDir / protocol.EVENTS_FILE)[0])
         process.resume(detached=True, after=dict.fromkeys(after, 0))

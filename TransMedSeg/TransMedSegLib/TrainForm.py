@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from . import Computer
 from .EngineProcess import describeCommand
 from .OptionMenu import OptionMenu
-from .RunState import durationText
+from .RunState import aboutText
 from .TrainChoices import DEFAULT_METHOD, defaultNetwork, methodChoices, networkChoices, optionNote
 from .TrainParameters import Goal, ScoreOn
 from .WrappedLabel import WrappedLabel
@@ -98,7 +98,7 @@ class TrainForm:
         pattern = _("{goal} (≈ {time})") if isExpected else _("{goal} (took {time})")
         for goal, button in self._goals.items():
             time = seconds.get(goal)
-            button.text = goal.label() if time is None else pattern.format(goal=goal.label(), time=durationText(time))
+            button.text = goal.label() if time is None else pattern.format(goal=goal.label(), time=aboutText(time))
 
     def showDevices(self, parameters) -> None:
         """Lists the devices that are known so far."""

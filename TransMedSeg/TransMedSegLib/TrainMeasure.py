@@ -14,7 +14,7 @@ from semiseg import __version__
 from .Computer import knownDevice, knownGpus
 from .EngineProcess import EngineProcess
 from .RunProgress import phaseText
-from .RunState import Ending, State, durationText
+from .RunState import Ending, State, aboutText
 from .TrainJob import fingerprint, trainOptions
 from .TrainParameters import Goal, ScoreOn
 
@@ -133,7 +133,7 @@ def expectationText(measured: dict, goal: Goal, trainings: int) -> str:
     parts = [_("{count} iterations").format(count=int(goals[goal.value]["iterations"]))]
     if trainings > 1:
         parts.append(_("{count} trainings").format(count=trainings))
-    parts.append(_("about {time}").format(time=durationText(goalSeconds(measured, trainings)[goal])))
+    parts.append(_("about {time}").format(time=aboutText(goalSeconds(measured, trainings)[goal])))
     for title, need, free in ((_("memory"), measured.get("memory_gb"), measured.get("memory_free_gb")), (_("disk"), measured.get("disk_gb"), measured.get("disk_free_gb"))):
         if need and free:
             parts.append(_("{what} {need} of {free} GB free").format(what=title, need=f"{need:.1f}", free=f"{free:.1f}"))

@@ -117,6 +117,8 @@ class TrainPanel:
         self.view.hear(protocol.read_events(self.follow.process.runDir / protocol.EVENTS_FILE)[0])
         if self.follow.process.isRunning:
             self.notice.say(message("E508"), "E508")
+        else:
+            self.view.finish()
 
     def nodeRemoved(self) -> None:
         if self._connection[0] is not None:

@@ -135,6 +135,7 @@ class TrainResult:
         if name:
             with slicer.util.tryWithErrorDisplay(_("The model could not be exported."), waitCursor=True):
                 ModelList.export(self.runDir / protocol.MODEL_FILE, Path(name))
+                self._notice.say(_("Exported: {file}").format(file=Path(name).name))
 
     def copyReport(self, runDir: Path) -> None:
         """Copies what a bug report needs."""
@@ -158,7 +159,7 @@ def resultText(result: dict) -> str:
         with_, without = meanDice(result, label), meanDice(result.get("baseline") or {}, label)
         if with_ is not None and without is not None:
             lines.append(gainText([(with_, without)], int(result["scores"][label]["dice"]["count"])))
-    if not lines and result:
+    if not lines and "iterations" in result and "goals" not in result:  # a check or a measurement leaves its own in the folder
         lines.append(_("Finished without held-out volumes: only the validation curve tells how good it is."))
     return "\n".join(lines)
 

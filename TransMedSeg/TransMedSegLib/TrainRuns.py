@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import Computer
+from .EnterKey import onEnter
 from .RunList import RunList, stateTitle
 from .RunState import RunSummary, State
 from .TrainFolds import hasLivingFolds
@@ -40,13 +41,13 @@ class TrainRuns:
         table.setColumnCount(5)
         table.setHorizontalHeaderLabels([_("Run"), _("Started"), _("State"), _("Iteration"), _("Best Dice")])
         table.verticalHeader().hide()
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        table.setTextElideMode(qt.Qt.ElideMiddle)  # names of runs differ at their ends
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.horizontalHeader().setStretchLastSection(True)
+        table.horizontalHeader().setHighlightSections(False)  # bold headings would not fit into their columns
         table.setWordWrap(False)
-        for column, width in enumerate((118, 80, 66, 62), start=1):
-            table.setColumnWidth(column, width)
         table.connect("itemSelectionChanged()", self._updateButtons)
         table.connect("cellDoubleClicked(int,int)", lambda row, column: self._onOpen())
+        self._keys = onEnter(table, lambda row: self._onOpen())
         ui.openRunButton.connect("clicked()", self._onOpen)
         ui.resumeRunButton.connect("clicked()", self._onResume)
         ui.deleteRunButton.connect("clicked()", self._onDelete)

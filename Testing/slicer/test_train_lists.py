@@ -1,0 +1,92 @@
+# ruff: noqa: F811 (fixtures are imported)
+"""The lists of the training panel: what is taken off them, and what the list of runs and the result say."""
+
+import json
+
+import pytest
+from bed import dialogs, user
+from train_bed import CASES, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
+
+from semiseg import protocol
+from TransMedSegLib.RunState import aboutText
+
+
+def checked(ready, stub, tmp_path):
+    stub.behave("finish", cases=[row.format(folder=tmp_path) for row in CASES])
+    ready.ui.checkButton.click()
+    assert until(lambda: not ready.check.isRunning)
+    assert ready.ui.labeledTable.rowCount == 3
+
+
+def test_remove_is_gray_until_a_row_is_selected(ready):
+    button = ready.ui.labeledRemoveButton
+    assert not button.enabled and button.toolTip == "Select a row first"
+    ready.ui.labeledTable.selectRow(0)
+    assert button.enabled and button.toolTip == "Take the selected rows from the list. No file is deleted."
+
+
+def test_one_volume_of_a_folder_does_not_take_the_folder_with_it_unasked(ready, stub, tmp_path):
+    checked(ready, stub, tmp_path)
+    ready.ui.labeledTable.selectRow(1)
+    dialogs.answers["confirmOkCancelDisplay"] = [False]
+    ready.ui.labeledRemoveButton.click()
+    assert dialogs.texts()[-1] == "'labeled' was added as one folder. Take all of its 3 volumes from the list? No file is deleted."
+    assert list(ready.parameters.labeledPaths) == [tmp_path / "labeled"] and ready.ui.labeledTable.rowCount == 3
+    dialogs.answers["confirmOkCancelDisplay"] = [True]
+    ready.ui.labeledRemoveButton.click()
+    assert list(ready.parameters.labeledPaths) == [] and not ready.ui.labeledRemoveButton.enabled
+
+
+def test_all_volumes_of_a_folder_go_without_a_question(ready, stub, tmp_path):
+    checked(ready, stub, tmp_path)
+    ready.ui.labeledTable.selectAll()
+    ready.ui.labeledRemoveButton.click()
+    assert list(ready.parameters.labeledPaths) == [] and dialogs.texts() == []
+
+
+def test_a_run_that_has_not_finished_is_not_said_to_have(ready, tmp_path):
+    """A check or a measurement may have left a result of its own in the folder."""
+    runDir = tmp_path / "runs" / "early"
+    protocol.write_job(runDir, protocol.Job("train", {"labeled": [], "device": "cpu"}))
+    (runDir / protocol.RESULT_FILE).write_text(json.dumps({"iterations": 93, "goals": {"quick": {"train_s": 90}}}))
+    ready.follow.open(runDir)
+    assert ready.ui.resultLabel.text == "No result yet."
+    (runDir / protocol.RESULT_FILE).write_text(json.dumps({"iterations": 93}))
+    ready.follow.open(runDir)
+    assert ready.ui.resultLabel.text.startswith("Finished without held-out volumes")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (42.4, "42 s"), (75, "1 min 15 s"), (89.9, "1 min 30 s"), (240, "4 min"), (719.3, "12 min"), (1500, "25 min"), (3599.3, "1 h"), (5399, "1 h 30 min"), (7210, "2 h")],
+)
+def test_times_that_are_guessed_are_round(seconds, text):
+    assert aboutText(seconds) == text
+
+
+def test_enter_opens_a_run(ready, tmp_path):
+    runDir = tmp_path / "runs" / "early"
+    protocol.write_job(runDir, protocol.Job("train", {"labeled": [], "device": "cpu"}))
+    ready.runs.refresh()
+    ready.ui.runsTable.setCurrentCell(0, 0)
+    user.press(ready.ui.runsTable, "Return")
+    assert ready.ui.runLabel.text == "early"
+
+
+def test_a_paused_run_has_no_time_left_and_a_resumed_one_no_button_to_resume(ready, stub):
+    process = started(ready, stub)
+    assert until(lambda: ready.view.progress.done >= 50)
+    assert ready.ui.detailLabel.text.endswith(" left") and "per s" in ready.ui.detailLabel.text
+    ready.ui.pauseButton.click()
+    assert until(lambda: process.ending is not None)
+    last = ready.view.progress.done
+    told = f"iteration {last:,} of 1,000,000".replace(",", "")
+    assert ready.ui.detailLabel.text.replace(",", "").endswith(told)
+    ready.follow.open(process.runDir)
+    assert ready.ui.detailLabel.text.replace(",", "").endswith(told) and ready.notice.message == "This run can be resumed."
+    ready.ui.runsTable.selectRow(0)
+    ready.ui.resumeRunButton.click()
+    assert ready.notice.message == ""
+    assert until(lambda: ready.view.progress.done > last and " left" in ready.ui.detailLabel.text)
+    ready.follow.process.kill()
+    assert until(lambda: ready.follow.process.ending is not None)
