@@ -8,13 +8,14 @@ from slicer.i18n import tr as _
 
 from . import CaseTable, NextCase
 from .Autosave import leftovers, restore
+from .EnterKey import onEnter
 from .FileDrop import FileDrop
 from .Messages import message
 from .Notice import Notice
 from .SampleCase import SampleCase
 
-_WIDTHS = {1: 84, 2: 78, 3: 48}
-"""Of the columns in pixels; the name gets the rest."""
+
+_MODEL_ENDINGS = (".pt", ".zip")
 
 
 class CasesPanel:
@@ -22,13 +23,14 @@ class CasesPanel:
 
     Args:
         desk: What the sections share.
+        addModels: Gets model files that were dropped on the list of cases.
     """
 
-    def __init__(self, desk):
-        self.desk, self.ui = desk, desk.ui
+    def __init__(self, desk, addModels):
+        self.desk, self.ui, self._addModels = desk, desk.ui, addModels
         self.notice = Notice()
         self.ui.casesNoticePlace.layout().addWidget(self.notice)
-        self._drop = FileDrop(self.ui.caseTable, self.add)
+        self._drops = [FileDrop(widget, self.add) for widget in (self.ui.caseTable, self.ui.casesHintLabel)]
         self._ids = []
         # Asking for a translation walks up the stack; texts that are shown often are asked for once.
         self._tips = {
@@ -38,6 +40,7 @@ class CasesPanel:
             "noVolume": _("Choose a volume that is not on the list yet"),
             "next": _("Open the case that is most useful to label next"),
             "noNext": _("Every case was looked at by a person."),
+            "noCase": _("There are no cases yet: add a volume first"),
             "labeled": _("On the list of labeled volumes of TransMedSegTrain"),
             "sample": _("Make a phantom of a left atrium on this computer and put it on the list. No patient, no download."),
             "making": _("Making a phantom…"),
@@ -46,12 +49,14 @@ class CasesPanel:
         table.setColumnCount(4)
         table.setHorizontalHeaderLabels([_("name"), _("status"), _("volume mL"), _("Dice")])
         table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        for column, width in _WIDTHS.items():
-            table.setColumnWidth(column, width)
+        for column in range(1, 4):  # as wide as the language needs; the name gets the rest
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        table.horizontalHeader().setHighlightSections(False)  # bold headings would not fit into their columns
         table.setWordWrap(False)
         table.setTextElideMode(qt.Qt.ElideMiddle)  # names of one study often differ only at their ends
         table.verticalHeader().hide()
-        table.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
+        table.connect("cellDoubleClicked(int,int)", lambda row, column: self._open(row))
+        self._keys = onEnter(table, self._open)
         table.connect("itemSelectionChanged()", self._showButtons)
         self.ui.addSceneButton.connect("clicked()", self._onAddScene)
         self.ui.addFilesButton.connect("clicked()", self._onAddFiles)
@@ -103,9 +108,10 @@ class CasesPanel:
         volume = ui.sceneVolumeSelector.currentNode()
         ui.addSceneButton.enabled = volume is not None and CaseTable.caseOf(volume) is None
         ui.addSceneButton.toolTip = tips["add" if ui.addSceneButton.enabled else "noVolume"]
-        isOpen = any(case.status in (CaseTable.TO_DO, CaseTable.PREDICTED) for case in CaseTable.cases())
+        found = CaseTable.cases()
+        isOpen = any(case.status in (CaseTable.TO_DO, CaseTable.PREDICTED) for case in found)
         ui.nextButton.enabled = isOpen
-        ui.nextButton.toolTip = tips["next" if isOpen else "noNext"]
+        ui.nextButton.toolTip = tips["next" if isOpen else "noNext" if found else "noCase"]
         reason = self.desk.notReady or (tips["making"] if self._sample.isRunning else "")
         ui.sampleButton.enabled = not reason
         ui.sampleButton.toolTip = reason or tips["sample"]
@@ -113,18 +119,35 @@ class CasesPanel:
     # Adding and removing
 
     def add(self, paths):
-        """Loads files and folders and puts them on the list. What cannot be read is named and skipped."""
+        """Loads files and folders and puts them on the list. What cannot be read is named and skipped.
+
+        Models go where models are, and masks of their own are loaded, to be compared with.
+        """
+        models = [path for path in map(Path, paths) if path.suffix.lower() in _MODEL_ENDINGS and path.is_file()]
+        if models:
+            self._addModels(models)
+        paths = [path for path in map(Path, paths) if path not in models]
+        if paths:
+            self._addVolumes(paths)
+
+    def _addVolumes(self, paths):
         files, folders = CaseTable.findFiles(paths)
-        unread, added = [], []
+        unread, added, masks = [], [], []
         for path in files:
             try:
-                added.append(CaseTable.loadFile(path))
+                if CaseTable.isMaskFile(path):
+                    masks.append(CaseTable.loadMask(path))
+                else:
+                    added.append(CaseTable.loadFile(path))
             except OSError:
                 unread.append(path)
         for folder in folders:
             added += CaseTable.loadDicomFolder(folder)
         if unread:
             self.notice.say("\n".join(_unread(path) for path in unread), "E311")
+        elif masks:
+            names = ", ".join(node.GetName() for node in masks)
+            self.notice.say(_("Loaded as a mask, to be chosen as A or B under Compare: {names}").format(names=names))
         elif not added:
             names = ", ".join(Path(path).name for path in paths)
             self.notice.say(_("No volume was found in {names}.").format(names=names))
@@ -179,7 +202,7 @@ class CasesPanel:
 
     # Opening
 
-    def _onDoubleClick(self, row, column):
+    def _open(self, row):
         node = slicer.mrmlScene.GetNodeByID(self._ids[row])
         if node is not None:
             self.desk.open(CaseTable.Case(node))

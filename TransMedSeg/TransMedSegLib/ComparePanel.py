@@ -11,6 +11,7 @@ from . import CompareTable, Overlay
 from .CaseTable import Case, cases
 from .Compare import Comparison, Refused, Side
 from .Counted import counted
+from .EnterKey import onEnter
 from .Messages import message
 from .Notice import Notice
 from .Uncertainty import jumpTo
@@ -34,10 +35,12 @@ class ComparePanel:
             "running": _("A comparison is running"),
             "compare": _("Dice, distances and volumes"),
             "missing": _("Choose A and B first"),
+            "nothing": _("There is no table yet: compare two masks first"),
             "one": _("{count} case: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm"),
             "summary": _("{count} cases, median [IQR]: Dice {dice}, 95HD {hd95} mm, ASD {asd} mm"),
         }
         ui = self.ui
+        self._tableTips = {name: getattr(ui, name).toolTip for name in ("copyButton", "csvButton", "exportCsvButton", "plotButton")}
         ui.scoreTable.setColumnCount(1 + len(CompareTable.COLUMNS))
         ui.scoreTable.setHorizontalHeaderLabels([_("Case"), *CompareTable.COLUMNS.values()])
         ui.scoreTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
@@ -52,7 +55,8 @@ class ComparePanel:
         ui.csvButton.connect("clicked()", self.saveCsv)
         ui.plotButton.connect("toggled(bool)", lambda on: self._showPlot())
         ui.plotComboBox.connect("currentIndexChanged(int)", lambda index: self._showPlot())
-        ui.scoreTable.connect("cellDoubleClicked(int,int)", self._onDoubleClick)
+        ui.scoreTable.connect("cellDoubleClicked(int,int)", lambda row, column: self._openWorst(row))
+        self._keys = onEnter(ui.scoreTable, self._openWorst)
 
     @property
     def mode(self):
@@ -169,8 +173,9 @@ class ComparePanel:
                 if note:
                     item.setToolTip(message("E703") if note == "both masks are empty" else note)
                 table.setItem(row, column, item)
-        for button in (self.ui.copyButton, self.ui.csvButton, self.ui.exportCsvButton, self.ui.plotButton):
-            button.enabled = bool(found)
+        for name, tip in self._tableTips.items():
+            getattr(self.ui, name).enabled = bool(found)
+            getattr(self.ui, name).toolTip = tip if found else self._tips["nothing"]
         self.ui.summaryLabel.text = self._summary(node, len(found)) if found else ""
 
     def _summary(self, node, count):
@@ -204,7 +209,7 @@ class ComparePanel:
         self.ui.plotWidget.setMRMLPlotViewNode(view)
         view.SetPlotChartNodeID(chart.GetID())
 
-    def _onDoubleClick(self, row, column):
+    def _openWorst(self, row):
         """Opens the case of a row at its worst slice."""
         name, _numbers, worst, _note = CompareTable.rows(CompareTable.find())[row]
         case = next((one for one in cases() if one.name == name), None)

@@ -31,6 +31,8 @@ class CorrectPanel:
             "locked": _("AI will not change this segment."),
             "approve": _("A person has looked at this case and says it is right; opens the next one (Ctrl+→)"),
             "nothing": _("There is nothing to approve: segment this case first"),
+            "3D": _("Show the surface of the mask in the 3-D view"),
+            "no 3D": _("There is no mask to show: segment this case first"),
             "labeled": _("Put this approved case on the list of labeled volumes of TransMedSegTrain"),
             "notApproved": _("Approve this case first"),
         }
@@ -80,6 +82,7 @@ class CorrectPanel:
         hasSegments = case is not None and case.segmentation is not None
         hasSegments = hasSegments and case.segmentation.GetSegmentation().GetNumberOfSegments() > 0
         self.ui.show3DButton.setSegmentationNode(case.segmentation if hasSegments else None)
+        self.ui.show3DButton.toolTip = self._texts["3D" if hasSegments else "no 3D"]
         segment = self._segment(case)
         isLocked = segment is not None and Review.isLocked(segment)
         self.ui.lockLabel.text = self._texts["locked"] if isLocked else ""

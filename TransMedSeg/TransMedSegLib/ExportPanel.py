@@ -34,6 +34,7 @@ class ExportPanel:
         self._install = None
         self.fixButtons = {}
         self._tip = _("Check everything a DICOM segmentation needs, then write it")
+        self._saveTip = self.ui.saveButton.toolTip
         self._nothing = _("There is nothing to export: segment this case first")
         self._makePage()
         self.ui.dicomButton.connect("clicked()", self.openPage)
@@ -70,6 +71,7 @@ class ExportPanel:
         for button in (self.ui.dicomButton, self.ui.saveButton):
             button.enabled = isReady
         self.ui.dicomButton.toolTip = self._tip if isReady else self._nothing
+        self.ui.saveButton.toolTip = self._saveTip if isReady else self._nothing
         if self.export is not None and (not isReady or self.export.case != case):
             self.closePage()
         elif self.export is not None:

@@ -35,7 +35,7 @@ class ModelPanel:
         self._shown = None
         self._short = ""
         self._none = _("no model yet: press Manage…")
-        self._drop = FileDrop(self.ui.modelComboBox, lambda paths: self.dialog.add(paths))
+        self._drop = FileDrop(self.ui.modelComboBox, self.addDropped)
         self.ui.modelComboBox.connect("activated(int)", self._onChosen)
         self.ui.manageButton.connect("clicked()", self.manage)
 
@@ -114,6 +114,13 @@ class ModelPanel:
     def manage(self):
         """Opens the dialog of models."""
         self.dialog.open(self.model)
+
+    def addDropped(self, paths):
+        """Puts dropped models on the list; the dialog opens where it has something to say of them."""
+        self.dialog.add(paths)
+        if self.dialog.notice.message:
+            self.dialog.widget.show()
+            self.dialog.widget.raise_()
 
     def _onListChanged(self, path):
         if self.desk.parameters is None:

@@ -31,7 +31,7 @@ class SegmentModule:
         self.notice = Notice()
         ui.noticePlace.layout().addWidget(self.notice)
         self.desk = Desk(ui, self.notice)
-        self.cases = CasesPanel(self.desk)
+        self.cases = CasesPanel(self.desk, lambda paths: self.segment.models.addDropped(paths))
         self.segment = SegmentPanel(self.desk)
         self.doubt = DoubtPanel(self.desk)
         self.correct = CorrectPanel(self.desk, self.cases.openNext)
