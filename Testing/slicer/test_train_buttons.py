@@ -43,6 +43,60 @@ def asked(tmp_path):
     return protocol.read_job(tmp_path / "runs" / "_check").options
 
 
+# Files without spacing
+
+NO_SPACING = "Spacing is missing in 'P3.nii.gz', so milliliters and millimeters would be wrong. Set the spacing in its header."
+
+
+def unspaced(tmp_path, name="P3"):
+    return f'{name},refused (labeled),E306,"{NO_SPACING}",{name},,,,{tmp_path}/labeled/{name}.nii.gz,{tmp_path}/labeled/{name}_label.nii.gz'
+
+
+def filled_in(monkeypatch, *answers):
+    """Answers the dialog; returns what it proposed and why, for each time."""
+    from TransMedSegLib import SpacingDialog
+
+    seen, left = [], list(answers)
+
+    def execute(dialog):
+        seen.append((dialog.spacing(), dialog.findChild(qt.QLabel).text))
+        answer = left.pop(0)
+        for box, value in zip(dialog.boxes, answer or ()):
+            box.value = value
+        return answer is not None
+
+    monkeypatch.setattr(SpacingDialog.SpacingDialog, "exec_", execute)
+    return seen
+
+
+def test_E306_a_spacing_is_stated_for_the_files_without_one(ready, stub, tmp_path, monkeypatch):
+    good = [row.replace("1 x 1 x 1", "0.7×0.9×2.5") for row in rows(tmp_path)]
+    checked(ready, stub, *good, unspaced(tmp_path), unspaced(tmp_path, "P4"), misplaced(tmp_path, "P5"))
+    assert ready.notice.message == f"{NO_SPACING} (Volumes without usable spacing in all: 2.) [E306]"
+    assert buttons(ready) == ["Set spacing…"] and asked(tmp_path)["assumed_spacing_mm"] is None
+    seen = filled_in(monkeypatch, None, (0.5, 0.6, 3.0))
+    ready.notice.buttons["Set spacing…"].click()
+    text = "Distance between voxel centers of 'P3', as the scanner's protocol or report states it."
+    proposed = "It is taken for every file of the lists that states none. Proposed: that of P1."
+    assert seen == [((0.7, 0.9, 2.5), f"{text} {proposed}")] and ready.notice.message.endswith("[E306]"), "who gives up is asked again"
+    stub.behave("finish", cases=[*good, unspaced(tmp_path, "P4"), misplaced(tmp_path, "P5")])
+    ready.notice.buttons["Set spacing…"].click()
+    assert until(lambda: not ready.check.process.isRunning)
+    assert asked(tmp_path)["assumed_spacing_mm"] == [3.0, 0.6, 0.5], "slices first"
+    assert ready.ui.assumedSpacingLineEdit.text == "0.5, 0.6, 3", "the answer can be seen and changed"
+    assert ready.notice.message.endswith("[E803]"), "what it does not help is not asked again; the next question is"
+
+
+@pytest.mark.parametrize("text", ["1", "0.7, 0.9, thick", "1, 0, 1", "1, inf, 1"])
+def test_E306_what_is_no_spacing_is_said_before_anything_starts(ready, text):
+    ready.ui.assumedSpacingLineEdit.text = text
+    ready.ui.assumedSpacingLineEdit.editingFinished()
+    assert ready.ui.startButton.toolTip == "Write the spacing of files without one as three numbers in mm, such as 0.7, 0.9, 2.5."
+    ready.ui.assumedSpacingLineEdit.text = "0.7, 0.9, 2.5"
+    ready.ui.assumedSpacingLineEdit.editingFinished()
+    assert ready.ui.startButton.enabled
+
+
 # Masks on another grid
 
 
@@ -380,3 +434,42 @@ def test_E803_E804_in_the_words_of_the_real_engine(real, tmp_path):
     assert until(lambda: not real.check.process.isRunning, 120)
     assert real.notice.message == "" and real.cases.used("labeled") == 3
     assert json.loads(real.parameters.resampledMasks) == [str(Path(tmp_path) / "labeled" / "P3.nii.gz")]
+
+
+def without_spacing(path):
+    """Makes a NIfTI file one whose header states neither place nor spacing."""
+    content = bytearray(path.read_bytes())
+    content[252:256] = bytes(4)  # qform_code, sform_code
+    content[80:92] = np.ones(3, np.float32).tobytes()
+    path.write_bytes(content)
+
+
+def test_E306_asked_and_answered_with_the_real_engine(real, tmp_path, monkeypatch):
+    from semiseg.data.files import write_volume
+    from semiseg.data.geometry import Geometry
+    from semiseg.data.volume import Volume
+
+    affine = np.diag([0.7, 0.9, 2.5, 1.0])
+    affine[:3, :3] = affine[:3, 2::-1]  # array axes (slice, row, column) to (x, y, z)
+    grid = Geometry((10, 8, 8), affine)
+    (tmp_path / "labeled").mkdir()
+    for index, name in enumerate(("P1", "P2", "P3")):
+        image = np.random.default_rng(index).normal(100, 20, grid.shape).astype(np.float32)
+        mask = np.zeros(grid.shape, np.uint8)
+        mask[3:7, 2:6, 2:6] = 1
+        write_volume(tmp_path / "labeled" / f"{name}.nii", Volume(image, grid))
+        write_volume(tmp_path / "labeled" / f"{name}_label.nii", Volume(mask, grid))
+    for stem in ("P3", "P3_label"):
+        without_spacing(tmp_path / "labeled" / f"{stem}.nii")
+    real.cases.add("labeled", [tmp_path / "labeled"])
+    real.parameters.numValidation = 0
+    real.ui.checkButton.click()
+    assert until(lambda: not real.check.process.isRunning, 120)
+    assert real.notice.message == f"{NO_SPACING} [E306]".replace(".nii.gz", ".nii")
+    assert [row.name for row in real.cases.rows if not row.isUsed] == ["P3"]
+    seen = filled_in(monkeypatch, (0.7, 0.9, 2.5))
+    real.notice.buttons["Set spacing…"].click()
+    assert seen[0][0] == (0.7, 0.9, 2.5), "that of P1 is proposed"
+    assert until(lambda: not real.check.process.isRunning, 120)
+    assert real.notice.message == "" and all(row.isUsed for row in real.cases.rows)
+    assert {row.name: row.spacing for row in real.cases.rows} == dict.fromkeys(("P1", "P2", "P3"), "0.7×0.9×2.5")

@@ -172,6 +172,7 @@ def test_job_holds_what_the_panel_shows(ready, stub, tmp_path):
         "held_out": [],
         "masks": {},
         "resample_masks": [],
+        "assumed_spacing_mm": None,
         "different_unlabeled": "use",
         "num_validation": 2,
         "labels": [{"value": 420, "name": "left ventricle"}],

@@ -8,7 +8,7 @@ import pytest
 import slicer
 from bed import dialogs
 from closing_bed import window  # noqa: F401 (fixture)
-from test_train_buttons import NAMES, buttons, misplaced, real, rows, unnamed  # noqa: F401 (fixture)
+from test_train_buttons import NAMES, buttons, filled_in, misplaced, real, rows, unnamed, unspaced  # noqa: F401 (fixture)
 from train_bed import CASES, module, panel, press_start, ready, stub, until  # noqa: F401 (fixtures; puts the library on the path)
 
 from semiseg import protocol
@@ -90,6 +90,16 @@ def test_one_question_follows_another(ready, stub, tmp_path):
     assert asked == ["E803", "E704", "E805"] and ready.notice.message == ""
     options = ended(ready)
     assert (options["resample_masks"], options["other_values"], options["different_unlabeled"]) == ([], "refuse", "use")
+
+
+def test_E306_asked_after_start_is_answered_or_left_out(ready, stub, tmp_path, monkeypatch):
+    stub.behave("finish", cases=rows(tmp_path, unspaced(tmp_path)))
+    press_start(ready)
+    assert buttons(ready) == ["Set spacing…", "Train without P3"]
+    filled_in(monkeypatch, (0.5, 0.6, 3.0))
+    stub.behave("finish")
+    answered(ready, "Set spacing…")
+    assert ended(ready)["assumed_spacing_mm"] == [3.0, 0.6, 0.5]
 
 
 def test_E805_left_out_after_start(ready, stub, tmp_path):

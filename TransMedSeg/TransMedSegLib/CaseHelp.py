@@ -1,5 +1,5 @@
-"""What a check of the volumes asks the user: masks on another grid (E803), values of masks that nobody named (E704), unlabeled volumes that look
-different (E805)."""
+"""What a check of the volumes asks the user: files without spacing (E306), masks on another grid (E803), values of masks that nobody named (E704),
+unlabeled volumes that look different (E805)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from .Counted import counted
 from .Messages import message
+from .SpacingDialog import askForFileSpacing
 from .TrainCases import CaseRow
 
 _MOST_BUTTONS = 5
@@ -37,10 +38,13 @@ class CaseHelp:
 
     def offer(self) -> bool:
         """Asks about what the check found, one thing after another. Returns False where nothing is to be decided."""
-        return any(ask() for code, ask in (("E803", self._askForMask), ("E704", self.askForValue), ("E805", self._askForDifferent)) if code not in self._settled)
+        asks = {"E306": self._askForSpacing, "E803": self._askForMask, "E704": self.askForValue, "E805": self._askForDifferent}
+        return any(ask() for code, ask in asks.items() if code not in self._settled)
 
     def actions(self) -> tuple:
-        """The buttons for masks on another grid; none where there are none."""
+        """The buttons for files without spacing, else for masks on another grid; none where there are none."""
+        if self._unspaced():
+            return ((_("Set spacing…"), self._setSpacing),)
         misplaced = self._misplaced()
         if not misplaced:
             return ()
@@ -48,6 +52,16 @@ class CaseHelp:
         first = misplaced[0]
         other = _("Choose another mask…") if len(misplaced) == 1 else _("Choose another mask for {case}…").format(case=first.name)
         return (title, lambda: self._resample(misplaced)), (other, lambda: self._chooseMask(first))
+
+    def _askForSpacing(self) -> bool:
+        unspaced = self._unspaced()
+        if not unspaced:
+            return False
+        text = unspaced[0].reason
+        if len(unspaced) > 1:
+            text = _("{text} (Volumes without usable spacing in all: {count}.)").format(text=text, count=len(unspaced))
+        self._panel.notice.say(text, "E306", (*self.actions(), *self._without("E306", unspaced)))
+        return True
 
     def _askForMask(self) -> bool:
         misplaced = self._misplaced()
@@ -109,9 +123,29 @@ class CaseHelp:
             return []
         return sorted({value for row in self._panel.cases.rows if row.code == "E704" for value in row.maskValues if value in _VALUES})
 
+    def _unspaced(self) -> list[CaseRow]:
+        """Cases that were refused because their spacing is missing; none where the user has stated one, which cannot help those that are left."""
+        if self._panel.parameters.assumedSpacing.strip() or "E306" in self._settled:
+            return []
+        return [row for row in self._panel.cases.rows if row.code == "E306" and not row.isUsed]
+
     def _misplaced(self) -> list[CaseRow]:
         """Labeled cases that were refused because of the grid of their mask. Held-out ones are scored on their own masks."""
         return [row for row in self._panel.cases.rows if row.code == "E803" and not row.isUsed and row.role == "labeled"]
+
+    def _setSpacing(self) -> None:
+        found = askForFileSpacing(self._unspaced()[0].name, *self._proposedSpacing())
+        if found is None:
+            self.offer()
+        else:
+            self._answer(assumedSpacing=", ".join(f"{side:g}" for side in found))
+
+    def _proposedSpacing(self) -> tuple[tuple[float, ...], str]:
+        """That of the first case that states one, and where it comes from."""
+        for row in self._panel.cases.rows:
+            if row.isUsed and row.spacing:
+                return tuple(float(side) for side in row.spacing.replace("x", "×").split("×")), _("Proposed: that of {case}.").format(case=row.name)
+        return (1.0, 1.0, 1.0), ""
 
     def _resample(self, rows: list[CaseRow]) -> None:
         known = json.loads(self._panel.parameters.resampledMasks)

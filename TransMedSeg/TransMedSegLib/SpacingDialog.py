@@ -77,6 +77,21 @@ def askForSpacing(volumeNode, trained):
     return found if isAccepted else None
 
 
+def askForFileSpacing(name, proposed, reason):
+    """(columns, rows, slices) in mm for all files of a training that state none; None where the user gave up.
+
+    Args:
+        name: Of one of them.
+        proposed: To begin with.
+        reason: Where the proposal comes from.
+    """
+    dialog = SpacingDialog(name, proposed, " ".join((_("It is taken for every file of the lists that states none."), reason)).strip())
+    isAccepted = bool(dialog.exec_())
+    found = dialog.spacing()
+    dialog.deleteLater()
+    return found if isAccepted else None
+
+
 def setSpacing(case, spacing):
     """Gives the volume of a case another spacing. What is drawn stays on the same voxels. Returns the spacing before."""
     volume, node = case.volume, case.segmentation

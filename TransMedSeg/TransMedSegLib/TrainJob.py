@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -26,9 +27,20 @@ def whyNotStart(parameters) -> str:
         return _("Drop the volumes to check on, or hold out some labeled ones.")
     if not parameters.structure.strip():
         return _("Name the structure that the masks show.")
+    if parameters.assumedSpacing.strip() and assumedSpacing(parameters) is None:
+        return _("Write the spacing of files without one as three numbers in mm, such as 0.7, 0.9, 2.5.")
     if not str(parameters.runsFolder).strip(". "):
         return _("Choose a folder for the runs.")
     return ""
+
+
+def assumedSpacing(parameters) -> list[float] | None:
+    """(columns, rows, slices) in mm of files that state none; None where such files are refused, or the text is no spacing."""
+    try:
+        sides = [float(part) for part in parameters.assumedSpacing.split(",")]
+    except ValueError:
+        return None
+    return sides if len(sides) == 3 and all(math.isfinite(side) and side > 0 for side in sides) else None
 
 
 def folderProblem(folder: Path) -> tuple[str, str]:
@@ -45,12 +57,14 @@ def trainOptions(parameters, runDir: Path) -> dict:
     """Options of the verb `train`. Volumes of the scene are written into the run folder."""
     labeled, unlabeled = exportNodes(parameters, Path(runDir) / SCENE_CASES)
     own, leaveOneOut = parameters.scoreOn == ScoreOn.Own, parameters.scoreOn == ScoreOn.LeaveOneOut
+    spacing = assumedSpacing(parameters)
     return {
         "labeled": [str(path) for path in [*parameters.labeledPaths, *labeled]],
         "unlabeled": [str(path) for path in [*parameters.unlabeledPaths, *unlabeled]],
         "held_out": [str(path) for path in parameters.heldOutPaths] if own else [],
         "masks": json.loads(parameters.chosenMasks),
         "resample_masks": json.loads(parameters.resampledMasks),
+        "assumed_spacing_mm": None if spacing is None else spacing[::-1],  # the engine counts slices first
         "different_unlabeled": "leave_out" if parameters.leaveOutDifferent else "use",
         "num_validation": 0 if own or leaveOneOut else parameters.numValidation,
         "labels": [{"value": parameters.labelValue, "name": parameters.structure.strip()}],
@@ -83,6 +97,7 @@ def fingerprint(parameters) -> str:
             parameters.structure,
             parameters.labelValue,
             parameters.otherValuesAreBackground,
+            parameters.assumedSpacing,
             parameters.device,
             parameters.seed,
         ]

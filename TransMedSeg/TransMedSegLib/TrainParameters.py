@@ -53,6 +53,8 @@ class TrainParameters:
     labelValue: Annotated[int, WithinRange(1, 65535)] = 1
     otherValuesAreBackground: bool = False
     """Of the masks; else a mask with other values is refused."""
+    assumedSpacing: str = ""
+    """Of files that state none: "columns, rows, slices" in mm; empty refuses them."""
     method: str = "transmedseg"
     methodOptions: str = "{}"
     network: str = ""
