@@ -186,25 +186,35 @@ def test_a_folder_of_wheels_asks_no_extension(pip, asked, tmp_path, monkeypatch)
 
 LTT = """
 import json, pathlib, sys
+import packaging_of_ltt
 import pip
-places = [place for place in sys.path if pathlib.Path(place, "light_the_torch").is_dir()]
-pathlib.Path({answer!r}).write_text(json.dumps([sys.argv, pip.__version__, places]))
-print("Progress 5 of 10")
-raise SystemExit({code})
+
+def main():
+    places = [index - len(sys.path) for index, place in enumerate(sys.path) if pathlib.Path(place, "light_the_torch").is_dir()]
+    pathlib.Path({answer!r}).write_text(json.dumps([sys.argv, pip.__version__, places]))
+    print("ERROR: as the test wants" if {code} else "Successfully installed torch")
+    return {code}
+
+if __name__ == "__main__":
+    main()
 """
+"""As the real one, it gives the exit code back from its command alone, not from ``python -m``."""
 
 
 def _wheel(folder, answer, code=0):
-    """A light-the-torch with a pip of its own, as the real one gets it."""
+    """A light-the-torch with a pip and another package of its own, as the real one gets them."""
     path = folder / "light_the_torch-9.0-py3-none-any.whl"
+    info = "light_the_torch-9.0.dist-info"
     files = {
         "light_the_torch/__init__.py": "",
         "light_the_torch/__main__.py": LTT.format(answer=str(answer), code=code),
         "pip/__init__.py": "__version__ = '26.0.1'\n",
-        "light_the_torch-9.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: light-the-torch\nVersion: 9.0\n",
-        "light_the_torch-9.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "packaging_of_ltt.py": "",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: light-the-torch\nVersion: 9.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\nltt = light_the_torch.__main__:main\n",
     }
-    files["light_the_torch-9.0.dist-info/RECORD"] = "".join(f"{name},,\n" for name in files) + "light_the_torch-9.0.dist-info/RECORD,,\n"
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in files) + f"{info}/RECORD,,\n"
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in files.items():
             archive.writestr(name, text)
@@ -229,7 +239,7 @@ def test_the_child_gets_light_the_torch_and_runs_it_beside_slicers_packages(tmp_
     arguments, version, places = json.loads((tmp_path / "answer.json").read_text())
     assert arguments[1:4] == ["install", "torch>=2.4", "torchvision"] and "--constraint" in arguments
     assert arguments[-2:] == ["--progress-bar", "raw"], "the pip that came with it can"
-    assert (version, places) == ("26.0.1", []), "its folder is not where pip looks for packages"
+    assert (version, places) == ("26.0.1", [-1]), "its folder is the last place where pip looks for packages"
 
 
 def _asking(requirement):

@@ -12,10 +12,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
+
+COMMAND = "ltt"
+"""As light-the-torch calls its own. ``python -m light_the_torch`` does the same, but its exit code is 0 also where pip has failed."""
 
 RAW_PROGRESS_SINCE = (24, 1)
 
@@ -28,14 +31,15 @@ def main(planFile: str) -> None:
     code = subprocess.run(command, check=False).returncode
     if code:
         raise SystemExit(code)
-    # Only while both are found: pip is to look at the packages of this Python, not at its own in that folder.
+    # First until all of it is found, then last: packages of this Python go before those that came with light-the-torch.
     sys.path[0] = folder  # the first entry is the folder of this file
-    import light_the_torch  # noqa: F401
+    command = next(one for found in distributions(path=[folder]) for one in found.entry_points if one.name == COMMAND)
+    run = command.load()
     import pip
 
-    del sys.path[0]
-    sys.argv = ["ltt", *plan["arguments"], *rawProgress(pip.__version__)]
-    runpy.run_module("light_the_torch", run_name="__main__", alter_sys=True)
+    sys.path.append(sys.path.pop(0))
+    sys.argv = [COMMAND, *plan["arguments"], *rawProgress(pip.__version__)]
+    raise SystemExit(run())
 
 
 def rawProgress(version: str) -> list[str]:
