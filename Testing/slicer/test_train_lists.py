@@ -4,10 +4,12 @@
 import json
 
 import pytest
-from bed import dialogs, user
+import qt
+from bed import boot, dialogs, user
 from train_bed import CASES, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
 
 from semiseg import protocol
+from TransMedSegLib import Computer
 from TransMedSegLib.RunState import aboutText
 
 
@@ -90,3 +92,22 @@ def test_a_paused_run_has_no_time_left_and_a_resumed_one_no_button_to_resume(rea
     assert until(lambda: ready.view.progress.done > last and " left" in ready.ui.detailLabel.text)
     ready.follow.process.kill()
     assert until(lambda: ready.follow.process.ending is not None)
+
+
+def test_the_panel_fits_into_a_narrow_column_with_everything_open(ready):
+    """Slicer's column of modules is about 500 pixels wide; long names of devices and networks give way."""
+    Computer.setGpus([Computer.Gpu(0, "NVIDIA GeForce RTX 4090 Laptop", 24564, 22630, "550.1", "8.9")])
+    ready.form.showDevices(ready.parameters)
+    ready.ui.networkComboBox.addItem("a network with a very long name, as some of other packages have it")
+    ready.ui.advancedCollapsibleButton.collapsed = False
+    ready.ui.ownRadioButton.click()
+    boot.process_events(0.1)
+    assert ready.ui.startButton.parent().minimumSizeHint.width() < 460
+
+
+def test_the_engine_is_not_asked_any_more_when_the_panel_goes_away(ready):
+    ready.ui.advancedCollapsibleButton.collapsed = False
+    assert until(lambda: ready.form._asking is not None)
+    process = ready.form._asking
+    ready.cleanup()
+    assert process.state() == qt.QProcess.NotRunning

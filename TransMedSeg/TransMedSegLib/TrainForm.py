@@ -137,6 +137,14 @@ class TrainForm:
         self._asking.connect("finished(int,QProcess::ExitStatus)", self._onAnswer)
         self._asking.start(program, arguments)
 
+    def discard(self) -> None:
+        """The panel goes away: nobody waits for an answer of the engine any more."""
+        if self._asking is not None:
+            self._asking.blockSignals(True)
+            self._asking.kill()
+            self._asking.waitForFinished(1000)
+            self._asking = None
+
     def _onAnswer(self, exitCode: int, _status) -> None:
         text = bytes(self._asking.readAllStandardOutput().data()).decode("utf-8", errors="replace")
         self._answered, self._asking = self._asking, None  # it must outlive its own signal

@@ -130,6 +130,7 @@ class TrainPanel:
         self.exit()
         self._guard.stop()
         self.view.finish()
+        self.form.discard()
         self.setupPage.cleanup()
         for process in (self.follow.process, self.check.process, self.measure.process):
             if process is not None:
