@@ -28,6 +28,7 @@ from .Messages import message
 from .RunState import Ending, State, logTail
 
 DONE, FAILED = "done", "failed"
+_KEY = "c{:03d}"  # what a case of a run is called in its files
 
 
 @dataclass
@@ -129,7 +130,7 @@ class SegmentRun:
         try:
             (self.runDir / "inputs").mkdir()
             for number, case in enumerate(caseList, start=1):
-                key = f"c{number:03d}"
+                key = _KEY.format(number)
                 path = self.runDir / "inputs" / f"{key}.nrrd"
                 region = RegionBox.regionOf(case.volume)
                 grid = EvenGrid(case.volume, region) if needsEvenGrid(case.volume) else None
@@ -205,9 +206,10 @@ class SegmentRun:
 
     def _onProgress(self, event):
         done, total = float(event.get("done", 0)), max(float(event.get("total", 1)), 1.0)
-        outcome = self.outcomes.get(event.get("case", ""))
-        name = outcome.name if outcome else ""
         number, count = min(int(done) + 1, int(total)), int(total)
+        # Between two cases the engine names none; the next one is meant.
+        outcome = self.outcomes.get(event.get("case") or _KEY.format(number))
+        name = outcome.name if outcome else ""
         eta = event.get("eta_s")
         text = _("Segmenting {case}").format(case=name) if count == 1 else _("Case {number} of {count}: {case}").format(
             number=number, count=count, case=name
