@@ -108,6 +108,8 @@ def test_unpacking_and_undoing_are_said(clock):
     progress = PipProgress(100 * MB, clock)
     heard(progress, clock, f"Progress {100 * MB} of {100 * MB}", "Installing collected packages: mpmath, sympy, torch")
     assert (progress.text(), progress.secondsLeft) == ("Unpacking the packages…", None)
+    heard(progress, clock, "Successfully installed mpmath-1.3.0 sympy-1.14.0 torch-2.15.0")
+    assert progress.phase == Phase.Looking, "there may be others to come"
     heard(progress, clock, f"Progress 0 of {5 * MB}")
     assert progress.phase == Phase.Downloading, "the next packages come"
     progress.undo()

@@ -27,8 +27,8 @@ def main(planFile: str) -> None:
     plan = json.loads(Path(planFile).read_text(encoding="utf-8"))
     folder = str(Path(planFile).with_name("light-the-torch"))
     os.environ.update(plan["environment"])
-    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--target", folder, *plan["tool"]]
-    code = subprocess.run(command, check=False).returncode
+    install = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    code = subprocess.run([*install, "--target", folder, *plan["tool"]], check=False).returncode
     if code:
         raise SystemExit(code)
     # First until all of it is found, then last: packages of this Python go before those that came with light-the-torch.

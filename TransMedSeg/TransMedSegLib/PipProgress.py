@@ -17,6 +17,7 @@ from .RunState import durationText
 _RAW = re.compile(r"Progress (\d+) of (\d+)")
 _CACHED = re.compile(r"\s*Using cached \S+\.whl \(([\d.]+) (bytes|kB|MB|GB)\)")
 _UNPACKING = re.compile(r"\s*Installing collected packages: ")
+_DONE = re.compile(r"\s*Successfully installed ")
 _BYTES = {"bytes": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _WINDOW_SECONDS = 20.0
 """The rate is that of the last seconds: a network is rarely even, and between two files pip does other things."""
@@ -58,6 +59,8 @@ class PipProgress:
             self._cached += round(float(cached[1]) * _BYTES[cached[2]])
         elif _UNPACKING.match(line):
             self.phase = Phase.Unpacking
+        elif _DONE.match(line):
+            self.phase = Phase.Looking  # for the next packages
         return False
 
     def undo(self) -> None:
