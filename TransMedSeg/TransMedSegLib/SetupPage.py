@@ -11,15 +11,7 @@ from slicer.i18n import tr as _
 
 from . import Computer
 from .EngineProcess import enginePython
-from .EngineSetup import (
-    PROBE,
-    Check,
-    Level,
-    allChecks,
-    missingRequirements,
-    parseProbe,
-    requirements,
-)
+from .EngineSetup import PROBE, Check, Level, allChecks, missingRequirements, parseProbe, requirements
 from .InstallOutcome import Outcome
 from .InstallProgressBox import InstallProgressBox
 from .InstallSize import downloadBytes, installTime, installTitle, nameOf, withSize
@@ -230,11 +222,10 @@ class SetupPage(qt.QWidget):
 
     def _question(self, packages: list[str]) -> str:
         hasGpu = bool(Computer.knownGpus())
-        lines = [_("Install these packages into Slicer's Python?"), *(withSize(one, hasGpu) for one in packages)]
-        lines.append(installTime(packages, hasGpu) or _("This may take several minutes."))
-        if holdsUpSlicer(packages):
-            lines.append(_("Slicer does not react for some minutes while PyTorch is installed."))
-        return "\n".join(lines)
+        time = installTime(packages, hasGpu) or _("This may take several minutes.")
+        held = [_("Slicer does not react for some minutes while PyTorch is installed.")] if holdsUpSlicer(packages) else []
+        sizes = [withSize(one, hasGpu) for one in packages]
+        return "\n".join([_("Install these packages into Slicer's Python?"), *sizes, time, *held])
 
     def chooseFolder(self) -> None:
         """Installs from a folder of wheels that the user names."""
@@ -246,8 +237,7 @@ class SetupPage(qt.QWidget):
         """Installs packages in the background, from the network or from a folder of wheels."""
         self._continueWith = str(wheelFolder or "network")
         self.again = lambda: self.install(packages, wheelFolder)
-        expected = 0 if wheelFolder else downloadBytes(packages, bool(Computer.knownGpus()))
-        self._begin().start(packages, wheelFolder, expected)
+        self._begin().start(packages, wheelFolder, 0 if wheelFolder else downloadBytes(packages, bool(Computer.knownGpus())))
 
     def replaceTorch(self) -> None:
         """Removes PyTorch and installs the build that fits this computer, in the background."""
