@@ -25,6 +25,7 @@ from semiseg.distributed import (
 )
 from semiseg.errors import InputError
 from semiseg.inference.model_file import read_model
+from semiseg.losses.class_weights import DifficultyWeights, RarityWeights
 from semiseg.protocol import EVENTS_FILE, MODEL_FILE, ExitCode, Job, read_events, write_job
 from semiseg.training.case_labels import CaseLabels
 from semiseg.training.loop import Fit
@@ -38,6 +39,9 @@ METHODS = {
     "bcp": {"pretrain_share": 0.34, "mixing": 0.0, "rounds": 2},
     "graphcl": {"clustering_weight": 0.0, "pretrain_share": 0.34, "mixing": 1.0, "labels_from": "patches"},
     "transmedseg": {"clustering_weight": 0.0, "warmup": 0.0, "alpha": 1.0, "pretrain_share": 0.34, "pretrain_mixing": 1.0, "mixing": 1.0},
+    "cps": {"weight": 1.0},
+    "micd": {"weight": 1.0, "mask_block": 2},
+    "micd of 4 classes": {"weight": 1.0, "mask_block": 2},
 }
 """Nothing with dropout: a rank draws its own (the clustering head has some)."""
 
@@ -45,16 +49,33 @@ METHODS = {
 def train(name: str, world: World) -> tuple[dict[str, torch.Tensor], list]:
     """Six steps on this rank's share of a global batch of 4 + 4; weights start apart on purpose."""
     torch.set_num_threads(1)
-    batches = make_batches(MemoryCases(), PATCH, counts=(4, 4), rank=world.rank, world_size=world.size)
-    method = make_method(name, seed=world.rank, **METHODS[name])
+    method_name, _, classes = name.partition(" of ")
+    cases = MemoryCases(num_classes=int(classes.removesuffix(" classes") or 2))
+    batches = make_batches(cases, PATCH, counts=(4, 4), rank=world.rank, world_size=world.size)
+    method = make_method(method_name, num_classes=cases.num_classes, seed=world.rank, **METHODS[name])
     options = train_options(
         iterations=6, log_every=3, optimizer="sgd", learning_rate=0.05, schedule="constant", gradient_clip=1.0, patch_size=PATCH
     )
     told = []
     report = lambda kind, **values: told.append(kind)
-    labels = CaseLabels(MemoryCases(), batches.store, batches.unlabeled, PATCH, None, report, world)
+    labels = CaseLabels(cases, batches.store, batches.unlabeled, PATCH, None, report, world)
     Fit(method, batches, options, CPU, world, report, case_labels=labels).run()
     return {key: value.clone() for key, value in method.state_dict().items()}, told
+
+
+def class_weights(world: World) -> list[torch.Tensor]:
+    """DHC's weights of both rules after each of three updates with this rank's half of eight samples; the rarest class is on one rank alone."""
+    generator = torch.Generator().manual_seed(0)
+    rules = RarityWeights(4), DifficultyWeights(4)
+    history = []
+    for _ in range(3):
+        labels, found = torch.randint(3, (2, 8, 5, 5), generator=generator)
+        labels[0, 0], found[0, 0, :3] = 3, 3
+        mine = slice(4 * world.rank, 4 * world.rank + 4) if world.size == 2 else slice(None)
+        for rule in rules:
+            rule.update(found[mine], labels[mine])
+            history.append(rule.weight.clone())
+    return history
 
 
 def work(rank: int, size: int, port: int, folder: str) -> None:
@@ -74,6 +95,7 @@ def work(rank: int, size: int, port: int, folder: str) -> None:
     average_gradients([first, second])
     found["gradients"] = [first.grad.tolist(), second.grad]
     wait_for_all()
+    found["class weights"] = class_weights(world)
     found["weights"] = {name: train(name, world)[0] for name in METHODS}
     torch.save(found, Path(folder) / f"{rank}.pt")
     leave_world()
@@ -98,9 +120,17 @@ def test_two_ranks_give_the_weights_of_one_process(name, ranks):
     expected, _ = train(name, World())
     for rank in ranks:
         for key, value in expected.items():
-            if key.endswith(("pseudo_share", "pseudo_entropy", "negative_share")):
+            if key.endswith(("pseudo_share", "pseudo_entropy", "negative_share", "disagreement")):
                 continue  # diagnostics of a rank's own samples
             torch.testing.assert_close(rank["weights"][name][key], value, rtol=1e-4, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_two_ranks_weigh_classes_as_one_process_does(ranks):
+    expected = class_weights(World())
+    assert all(len(set(weights.tolist())) > 2 for weights in expected)
+    for rank in ranks:
+        for found, weights in zip(rank["class weights"], expected, strict=True):
+            torch.testing.assert_close(found, weights, rtol=1e-6, atol=0)
 
 
 def test_training_moved_the_weights(ranks):

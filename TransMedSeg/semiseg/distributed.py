@@ -66,20 +66,6 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         offset += parameter.numel()
 
 
-def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean of a number over the ranks, without gradient; every rank must ask.
-
-    A weighted mean over the global batch is, on each rank, its own weighted sum over the ranks' mean of the sums of weights: the average of the
-    ranks' gradients is then the gradient of one process.
-    """
-    value = value.detach()
-    if dist.is_available() and dist.is_initialized():
-        value = value.clone()
-        dist.all_reduce(value)
-        value /= dist.get_world_size()
-    return value
-
-
 def same_weights(module: torch.nn.Module) -> None:
     """Gives every rank the weights and buffers of rank 0."""
     if dist.is_initialized():

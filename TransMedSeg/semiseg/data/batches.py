@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
@@ -24,10 +24,17 @@ class Stream:
         cut: Gives a sample's image (1, *space) float32 and its labels (*space) int64, or None, by its number.
         draws: One intensity change for each sample.
         cases: Index of each sample's case in the prepared set.
+        places: Number of each sample among those of all ranks; None: there are no others.
+        num_places: Samples of all ranks.
     """
 
-    def __init__(self, cut: Callable[[int], tuple[Tensor, Tensor | None]], draws: list[IntensityDraw], cases: list[int]) -> None:
+    def __init__(
+        self, cut: Callable[[int], tuple[Tensor, Tensor | None]], draws: list[IntensityDraw], cases: list[int],
+        places: Sequence[int] | None = None, num_places: int = 0,
+    ) -> None:  # fmt: skip
         self._cut, self.draws, self.cases = cache(cut), draws, tuple(cases)
+        self.places = range(len(draws)) if places is None else places
+        self.num_places = len(draws) if places is None else num_places
 
     @staticmethod
     def of(images: Tensor, labels: Tensor | None, draws: list[IntensityDraw], cases: list[int]) -> Stream:
@@ -36,7 +43,9 @@ class Stream:
 
     def __getitem__(self, samples: slice) -> Stream:
         numbers = range(len(self.draws))[samples]
-        return Stream(lambda sample: self._cut(numbers[sample]), self.draws[samples], list(self.cases[samples]))
+        return Stream(
+            lambda sample: self._cut(numbers[sample]), self.draws[samples], list(self.cases[samples]), self.places[samples], self.num_places
+        )
 
     @cached_property
     def images(self) -> Tensor:
@@ -96,6 +105,14 @@ class Batch:
     def unlabeled_cases(self) -> tuple[int, ...]:
         """Index of each unlabeled sample's case in the prepared set."""
         return () if self.unlabeled_stream is None else self.unlabeled_stream.cases
+
+    @property
+    def places(self) -> tuple[list[int], int]:
+        """Number of each sample, labeled ones first, in the batch of all ranks, and the size of that batch: who draws for all of them takes its own."""
+        places, count = list(self.labeled_stream.places), self.labeled_stream.num_places
+        if self.unlabeled_stream is None:
+            return places, count
+        return [*places, *(count + place for place in self.unlabeled_stream.places)], count + self.unlabeled_stream.num_places
 
     def part(self, labeled: slice, unlabeled: slice) -> Batch:
         """Some of the samples; the others are not cut."""
@@ -259,7 +276,7 @@ class TwoStreamBatches:
                 image, label = image[0], None if label is None else label[0]
             return image[None], label
 
-        return Stream(cut, draws, cases)
+        return Stream(cut, draws, cases, range(self._rank * share, (self._rank + 1) * share), count)
 
     def _pick(self, indices: list[int], count: int, iteration: int, sample: int, name: str) -> int:
         """Every case once before any comes again, in an order shuffled anew for each round."""

@@ -142,7 +142,7 @@ def merge_moments(
     return (1 - weight_C1) * mean_CA + weight_C1 * new_mean_CA, (covariance_CAA + covariance_CAA.transpose(1, 2)) / 2
 
 
-def _sum_over_ranks(values: Tensor) -> Tensor:
+def _sum_over_ranks(values: Tensor) -> Tensor:  # as in ranks.py: this file is for copying, and needs torch alone
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(values)
     return values

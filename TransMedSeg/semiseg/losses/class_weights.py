@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .cross_pseudo import weighted_cross_entropy
+from .ranks import sum_over_ranks, total_over_ranks
 
 
 def rarity_weights(counts_K: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ def rarity_weights(counts_K: Tensor) -> Tensor:
 def class_counts(labels_BX: Tensor, num_classes: int) -> Tensor:
     """(class,) voxels of each class, over the batch and, with ``torch.distributed``, over all ranks."""
     counts_K = torch.stack([(labels_BX == index).sum() for index in range(num_classes)]).float()
-    return _over_ranks(counts_K)
+    return total_over_ranks(counts_K)
 
 
 class RarityWeights(nn.Module):
@@ -111,12 +112,14 @@ class DifficultyWeights(nn.Module):
         for index in range(len(self.weight)):
             found, there = found_BX == index, labels_BX == index
             sums.append(torch.stack([(found & there).sum(), found.sum() + there.sum()]))
-        overlap_K, total_K = _over_ranks(torch.stack(sums, dim=1).float())
+        overlap_K, total_K = total_over_ranks(torch.stack(sums, dim=1).float())
         return (2 * overlap_K + 1e-5) / (total_K + 1e-5)
 
 
 def weighted_dice_and_cross_entropy(logits_BCX: Tensor, labels_BX: Tensor, class_weight_C: Tensor) -> Tensor:
     """DHC's supervised loss: weighted cross-entropy minus the mean over the structures of weight times batch Dice.
+
+    Of several ranks the batch is that of all.
 
     Args:
         logits_BCX: (batch, class, *space).
@@ -129,12 +132,7 @@ def weighted_dice_and_cross_entropy(logits_BCX: Tensor, labels_BX: Tensor, class
         scores = []
         for index in range(1, logits_BCX.shape[1]):
             p_BX, y_BX = probabilities_BCX[:, index], (labels_BX == index).to(logits_BCX.dtype)
-            scores.append((2 * (p_BX * y_BX).sum() + 1) / (p_BX.sum() + y_BX.sum() + 1))
-        dice = (class_weight_C[1:] * torch.stack(scores)).mean()
+            scores.append(torch.stack([2 * (p_BX * y_BX).sum(), p_BX.sum() + y_BX.sum()]))
+        overlap_S, total_S = sum_over_ranks(torch.stack(scores, dim=1))
+        dice = (class_weight_C[1:] * ((overlap_S + 1) / (total_S + 1))).mean()
         return weighted_cross_entropy(logits_BCX, labels_BX, class_weight_C) - dice
-
-
-def _over_ranks(values: Tensor) -> Tensor:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(values)
-    return values

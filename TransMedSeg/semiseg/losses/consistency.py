@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from .ranks import mean_over_ranks
+
 
 def gaussian_rampup(progress: float) -> float:
     """Weight exp(-5 (1 - progress)^2), from 0.007 at progress 0 to 1 at progress 1 and beyond.
@@ -69,8 +71,8 @@ def entropy_gate(probabilities_BCX: Tensor, progress: float) -> Tensor:
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean of the values, or of what ``weight`` keeps of them; 0 when it keeps nothing."""
+    """Mean of the values, or of what ``weight`` keeps of them, over all ranks; 0 when it keeps nothing."""
     if weight is None:
         return values.mean()
     weight = weight.to(values.dtype).expand_as(values)
-    return (values * weight).sum() / weight.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return (values * weight).sum() / mean_over_ranks(weight.sum()).clamp(min=torch.finfo(values.dtype).tiny)

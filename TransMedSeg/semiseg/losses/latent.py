@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .ranks import mean_over_ranks
+
 
 def encode_labels(labels_BX: Tensor, num_classes: int) -> Tensor:
     """Labels as an image with values -1 and 1: one channel for two classes, one for each class otherwise.
@@ -110,10 +112,7 @@ class LatentScale(nn.Module):
     def update(self, latent_BCX: Tensor) -> None:
         """Takes in (batch, channel, *space) latents."""
         flat_CN = latent_BCX.float().transpose(0, 1).flatten(1)
-        moments = torch.stack([flat_CN.mean(1), flat_CN.square().mean(1)])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)
-            moments /= torch.distributed.get_world_size()
+        moments = mean_over_ranks(torch.stack([flat_CN.mean(1), flat_CN.square().mean(1)]))
         self.num_updates += 1
         weight = (1 / self.num_updates).clamp(min=1 - self.momentum)
         self.mean.lerp_(moments[0], weight)

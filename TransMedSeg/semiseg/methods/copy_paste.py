@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..distributed import mean_over_ranks
+from ..losses.ranks import mean_over_ranks, sum_over_ranks
 
 
 def box_mask(
@@ -92,7 +92,7 @@ def region_dice(probabilities_BCX: Tensor, labels_BX: Tensor, region_BX: Tensor,
         labels_BX: (batch, *space) int64.
         region_BX: (batch, *space) weights, 0 outside the region.
         form: ``"la"`` (also Pancreas): overlap over the sum of both, for each sample and class, then the mean.
-            ``"acdc"``: over the sum of squares, over the whole batch (of a rank) at once, mean of the classes. ``"present"``: as
+            ``"acdc"``: over the sum of squares, over the whole batch at once, mean of the classes. ``"present"``: as
             "la" without the samples and classes that are missing in both label and prediction, which would count as
             perfect (ours).
 
@@ -111,7 +111,7 @@ def region_dice(probabilities_BCX: Tensor, labels_BX: Tensor, region_BX: Tensor,
         labeled.append((flat[2] * y_BX).sum(1))
     overlap_BC, predicted_BC, labeled_BC = (torch.stack(parts, dim=1) for parts in (overlap, predicted, labeled))
     if form == "acdc":
-        overlap_C, total_C = overlap_BC.sum(0), predicted_BC.sum(0) + labeled_BC.sum(0)
+        overlap_C, total_C = sum_over_ranks(torch.stack([overlap_BC.sum(0), predicted_BC.sum(0) + labeled_BC.sum(0)]))
         return 1 - ((2 * overlap_C + 1e-10) / (total_C + 1e-10)).mean()
     dice_BC = (2 * overlap_BC + 1e-5) / (predicted_BC + labeled_BC + 1e-5)
     if form == "la":

@@ -147,7 +147,7 @@ class MICD(AbstractMethod):
             return total_of(self._supervised(clean, batch.labels))
         images = torch.cat([labeled, batch.perturb_unlabeled() if self.options.perturb else batch.unlabeled])
         generator = device_generator(images.device, batch.seed)
-        hidden = images * block_mask(images, self.options.mask_ratio, self.options.mask_block, generator)
+        hidden = images * block_mask(images, self.options.mask_ratio, self.options.mask_block, generator, *batch.places)
         masked = self.students.first(hidden), self.students.second(hidden)
         count = len(labeled)
         self._watch(masked, clean, batch.labels)
