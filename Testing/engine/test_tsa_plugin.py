@@ -17,6 +17,7 @@ from semiseg.networks import build_network
 from semiseg.train_job import TrainJob, resolve
 
 HOSTS = ("mean_teacher", "bcp", "graphcl")
+FEW = [4, 4, 4, 4, 4]
 SMALL = {"width": 2, "depth": 3, "norm": "instance", "dropout": 0.0}
 UNETR = {"downscale": 16, "arguments": {"img_size": [32, 32, 32], "feature_size": 4, "hidden_size": 24, "mlp_dim": 48, "num_heads": 2}}
 
@@ -204,3 +205,26 @@ class TestMonai:
     def test_what_does_not_fit_is_refused_in_words(self, monai, name, options, words):
         with pytest.raises(InputError, match=words):
             build_network(f"monai:{name}", 1, 2, options)
+
+    @pytest.mark.parametrize(("name", "arguments", "words"), [
+        ("DynUNet", {"deep_supervision": True, "filters": FEW}, '"deep_supervision": false'),
+        ("SegResNetDS", {"dsdepth": 2, "init_filters": 8}, '"dsdepth": 1'),
+        ("BasicUNetPlusPlus", {"features": [4] * 6}, "Choose a network"),
+    ])  # fmt: skip
+    def test_several_maps_in_training_are_refused_with_what_to_set(self, monai, name, arguments, words):
+        """Deep supervision: one map when the network segments, several when it learns."""
+        with pytest.raises(InputError, match="something else than one map") as raised:
+            build_network(f"monai:{name}", 1, 2, {"downscale": 16, "arguments": arguments})
+        assert words in raised.value.hint
+
+    def test_the_look_at_a_network_changes_nothing(self, monai):
+        """Neither its state nor what is drawn next, though it is looked at as it trains: with batch normalization and dropout."""
+        arguments = {**UNETR["arguments"], "dropout_rate": 0.5, "norm_name": "batch"}
+        torch.manual_seed(3)
+        network, drawn = build_network("monai:UNETR", 1, 2, {**UNETR, "arguments": arguments}), torch.rand(3)
+        torch.manual_seed(3)
+        alone = monai.networks.nets.UNETR(in_channels=1, out_channels=2, **arguments)
+        torch.testing.assert_close(torch.rand(3), drawn, rtol=0, atol=0)
+        assert network.network.training
+        for key, value in alone.state_dict().items():
+            torch.testing.assert_close(network.network.state_dict()[key], value, rtol=0, atol=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -114,9 +114,8 @@ class MonaiNetwork(nn.Module):
             if isinstance(module, nn.Conv3d)
         ]
         sides = list(options.fixed_image_size or (options.downscale, 2 * options.downscale, 2 * options.downscale))
-        was_training = self.network.training
         try:
-            found = self.network.eval()(torch.zeros(1, in_channels, *sides))
+            found = _trained_on_zeros(self.network, torch.zeros(1, in_channels, *sides))
         except (RuntimeError, ValueError, AssertionError, TypeError) as error:
             raise InputError(
                 f"MONAI's {name} does not take an image of {sides} voxels: {error}.",
@@ -125,7 +124,8 @@ class MonaiNetwork(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-            self.network.train(was_training)
+        if not isinstance(found, Tensor) or found.ndim != 5:
+            _refuse_several_maps(name, options.arguments)
         heads = [key for key, output in outputs.items() if output is found]
         if not heads or self.network.get_submodule(heads[-1]).groups != 1 or list(found.shape[2:]) != sides:
             raise InputError(
@@ -142,6 +142,33 @@ def sides_of(size: Any) -> tuple[int, ...] | None:
     sides = [size] * 3 if isinstance(size, int) else size
     is_size = isinstance(sides, (list, tuple)) and len(sides) == 3 and all(isinstance(side, int) and side > 0 for side in sides)
     return tuple(sides) if is_size else None
+
+
+def _trained_on_zeros(network: nn.Module, image: Tensor) -> Any:
+    """What the network returns in a training step: with deep supervision that is more than when it segments. Leaves the network and all that is random as
+    they are.
+    """
+    kept = {key: value.clone() for key, value in network.named_buffers()}  # the running means of batch normalization
+    was_training = network.training
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return network.train()(image)
+    finally:
+        network.train(was_training)
+        for key, value in network.named_buffers():
+            value.copy_(kept[key])
+
+
+_MORE_MAPS = {"deep_supervision": False, "dsdepth": 1}
+"""Arguments of MONAI's by which a network returns several maps in training, and the value with which it returns one."""
+
+
+def _refuse_several_maps(name: str, arguments: Mapping[str, Any]) -> NoReturn:
+    wanted = " and ".join(f'"{key}": {str(value).lower()}' for key, value in _MORE_MAPS.items() if arguments.get(key, value) != value)
+    raise InputError(
+        f"In training MONAI's {name} returns something else than one map of the classes (deep supervision); the methods here learn from one.",
+        hint=f"Set {wanted} in `network_options.arguments`." if wanted else "Choose a network that returns one map, such as SwinUNETR, UNETR or SegResNet.",
+    )
 
 
 def _build(name: str, in_channels: int, num_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
