@@ -62,15 +62,14 @@ def make_cohort(
         full_field_of_view: The whole chest instead of a crop around the atrium.
         site_mix: Sites of some of the parts; ``SITE_MIX`` for the others. Shares, or the sites one after the other, the last of
             them for all that follow: ``{"labeled": ["A", "A", "B"]}``.
-        keep_answers: Also write the masks of the unlabeled phantoms, to a folder ``answers`` that training ignores: for
-            runs with all labels.
+        keep_answers: Also write the masks of the unlabeled phantoms, to a folder ``answers`` that training ignores: for runs with all labels.
         appendage: Share of the phantoms of each part whose appendage has not been removed, 1 where a part is not named.
             The appendage is then a structure of its own (value 2): a rare one. None or empty: a part of the atrium.
         report: Receives ``progress`` events.
 
     Raises:
-        InputError: A size, part or site that does not exist, a negative number, or a folder that cannot be written
-            (E809, E807) or holds other volumes (E809).
+        InputError: A size, part or site that does not exist, a negative number, or a folder that cannot be written (E809, E807) or holds other
+            volumes (E809).
     """
     out_dir = Path(out_dir)
     mix = {**SITE_MIX, **(site_mix or {})}
