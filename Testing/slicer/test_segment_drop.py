@@ -4,7 +4,7 @@
 import pytest
 import slicer
 from bed import dialogs, user
-from segment_builders import draw, make_volume, panel, write_model  # noqa: F401 (panel is a fixture)
+from segment_builders import draw, install_stub, make_volume, panel, write_model  # noqa: F401 (panel is a fixture)
 
 from TransMedSegLib import ModelList
 
@@ -62,7 +62,7 @@ def test_every_gray_button_of_the_empty_panel_says_why(panel):
 
 def test_headings_of_the_cases_fit_also_in_a_longer_language(tmp_path):
     from bed import boot
-    from segment_builders import Panel, install_stub
+    from segment_builders import Panel
 
     install_stub(tmp_path)
     longer = {"volume mL": "Volumen in Millilitern", "status": "Bearbeitungsstand", "Dice": "Dice-Koeffizient"}
@@ -98,3 +98,32 @@ def test_the_lists_answer_to_the_keyboard_alone(panel):
     panel.ui.scoreTable.setCurrentCell(0, 0)
     user.press(panel.ui.scoreTable, "Enter")
     assert panel.desk.current == second
+
+
+def test_what_was_hidden_while_its_section_was_folded_stays_hidden(panel, tmp_path):
+    install_stub(tmp_path, doubtful=[3, 8])
+    ui = panel.ui
+    for name in ("segment", "correct", "compare", "export"):
+        getattr(ui, f"{name}CollapsibleButton").collapsed = False
+    case = panel.add(make_volume("P001"))
+    other = panel.add(make_volume("P002"))
+    assert panel.segment_this()
+    draw(case, slicer.util.arrayFromVolume(case.volume) > 60)
+    panel.desk.review.checkNow()
+    ui.dicomButton.click()
+    ui.aSelector.setCurrentNode(make_labels())
+    parts = ("doubtList", "unlockButton", "exportPlace", "aPartComboBox")
+    assert [name for name in parts if getattr(ui, name).isHidden()] == []
+    for name in ("segment", "correct", "compare", "export"):
+        getattr(ui, f"{name}CollapsibleButton").collapsed = True
+    ui.aSelector.setCurrentNode(case.segmentation)
+    panel.desk.open(other)
+    for name in ("segment", "correct", "compare", "export"):
+        getattr(ui, f"{name}CollapsibleButton").collapsed = False
+    assert [name for name in parts if not getattr(ui, name).isHidden()] == []
+
+
+def make_labels():
+    import numpy as np
+
+    return slicer.util.addVolumeFromArray(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), name="labels", nodeClassName="vtkMRMLLabelMapVolumeNode")

@@ -79,7 +79,6 @@ class ComparePanel:
                 box.addItem(_("choose…"), "")
             for part, name in parts.items():
                 box.addItem(name, part)
-            box.setVisible(len(parts) > 1)
         self.comparison = None
         self.refresh()
 
@@ -89,6 +88,8 @@ class ComparePanel:
         if case is not None and case.id != self._caseId:
             self._caseId = case.id
             self._followCase(case)
+        for box in (self.ui.aPartComboBox, self.ui.bPartComboBox):
+            box.setVisible(box.count > 1)
         hasBoth = all(self.sides())
         isRunning = self.comparison is not None and self.comparison.isRunning
         self.ui.compareButton.enabled = hasBoth and not isRunning

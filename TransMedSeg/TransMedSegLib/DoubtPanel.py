@@ -35,6 +35,7 @@ class DoubtPanel:
             self._shown = now
             self._slices = doubtfulSlices(node) if node is not None else []
             self._fill()
+        self.ui.doubtList.setVisible(bool(self._slices))
         self._showMap()
 
     def _fill(self):
@@ -43,7 +44,6 @@ class DoubtPanel:
         for one in self._slices:
             self.ui.doubtList.addItem(one.text)
         self.ui.doubtList.blockSignals(False)
-        self.ui.doubtList.setVisible(bool(self._slices))
         self.ui.doubtLabel.text = _("slices worth a look:") if self._slices else ""
 
     def _showMap(self):

@@ -74,7 +74,9 @@ class ExportPanel:
         self.ui.saveButton.toolTip = self._saveTip if isReady else self._nothing
         if self.export is not None and (not isReady or self.export.case != case):
             self.closePage()
-        elif self.export is not None:
+        elif self.export is None:
+            self.ui.exportPlace.hide()
+        else:
             self.check()
 
     # The check page

@@ -19,6 +19,9 @@ from .SetupPage import SetupPage
 from .Terminology import loadOurTerminology
 
 
+_SECTIONS = ("cases", "segment", "correct", "compare", "export")
+
+
 class SegmentModule:
     """Makes the sections and keeps them in step.
 
@@ -41,6 +44,8 @@ class SegmentModule:
         self.setupPage = SetupPage(self._onSetup)
         ui.setupPlace.layout().addWidget(self.setupPage)
         ui.setupButton.connect("clicked()", self._onSetupButton)
+        for name in _SECTIONS:  # what was hidden while a section was folded would appear with it
+            getattr(ui, f"{name}CollapsibleButton").connect("contentsCollapsed(bool)", lambda isFolded: isFolded or self.desk.refresh())
         self._isFirst = True
 
     @property
