@@ -10,7 +10,7 @@ from train_bed import CASES, module, panel, ready, started, stub, until  # noqa:
 
 from semiseg import protocol
 from TransMedSegLib import Computer
-from TransMedSegLib.RunState import aboutText
+from TransMedSegLib.RunState import aboutText, summarize
 
 
 def checked(ready, stub, tmp_path):
@@ -111,3 +111,10 @@ def test_the_engine_is_not_asked_any_more_when_the_panel_goes_away(ready):
     process = ready.form._asking
     ready.cleanup()
     assert process.state() == qt.QProcess.NotRunning
+
+
+def test_a_run_began_when_it_was_started_and_not_when_its_volumes_were_checked(tmp_path):
+    protocol.write_job(tmp_path, protocol.Job("train", {"device": "cpu"}))
+    events = [{"kind": "started", "time": time, "verb": verb} for time, verb in ((100, "prepare"), (200, "measure"), (300, "train"), (400, "train"))]
+    (tmp_path / protocol.EVENTS_FILE).write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert summarize(tmp_path).started == 300

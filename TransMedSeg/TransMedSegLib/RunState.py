@@ -126,10 +126,15 @@ class RunReader:
         return replace(self._summary, state=state, verb=job.verb, goal=str(job.options.get("goal", "")), device=str(job.options.get("device", "")))
 
 
+_BEFORE_TRAINING = ("prepare", "measure")
+"""Verbs of a check or a measurement, whose folder a run has taken over."""
+
+
 def _add(summary: RunSummary, event: dict) -> None:
     kind = event["kind"]
     if kind == "started":
-        summary.started = summary.started or float(event.get("time", 0))
+        if event.get("verb") not in _BEFORE_TRAINING:
+            summary.started = summary.started or float(event.get("time", 0))
         summary.version = str(event.get("version", ""))
     elif kind == "progress" and event.get("what") == "train" and event.get("stage") != "baseline":
         summary.iteration, summary.total = int(event.get("done", 0)), int(event.get("total", 0))
