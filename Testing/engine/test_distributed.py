@@ -167,8 +167,24 @@ def test_one_process_needs_no_group(monkeypatch):
     leave_world()
 
 
+STOPS_HALFWAY = """
+import sys
+from pathlib import Path
+from semiseg import cli
+from semiseg.protocol import ask_to_stop
+
+class Terminal:
+    def __call__(self, kind, **values):
+        if kind == "progress" and values["what"] == "train" and values["done"] == 2:
+            ask_to_stop(Path(sys.argv[1]))
+
+cli.Terminal = Terminal
+sys.exit(cli.main(["run", sys.argv[1]]))
+"""
+
+
 def test_torchrun_on_a_run_folder_trains_like_one_process(tmp_path, engine_environment, monkeypatch):
-    """``torchrun -m semiseg run DIR``: one set of events, one model, and all held-out cases segmented."""
+    """``torchrun -m semiseg run DIR``, stopped halfway and continued: one model, all held-out cases segmented, and no rank counts as failed."""
     data = builders.write_cohort(tmp_path / "data", num_labeled=2, num_unlabeled=2, num_held_out=2, ending=".nrrd")
     job = {
         "labeled": [str(data / "labeled")],
@@ -187,16 +203,17 @@ def test_torchrun_on_a_run_folder_trains_like_one_process(tmp_path, engine_envir
     write_job(two, Job("train", job))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     environment = {key: value for key, value in engine_environment.items() if key != "PYTHONWARNINGS"}  # torchrun warns by itself
-    done = subprocess.run(
-        [*command, "-m", "semiseg", "run", "--quiet", str(two)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "stops_halfway.py").write_text(STOPS_HALFWAY)
+    for what in ([str(tmp_path / "stops_halfway.py")], ["-m", "semiseg", "run", "--quiet"]):
+        done = subprocess.run([*command, *what, str(two)], env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
     expected, found = (read_model(folder / MODEL_FILE)[1] for folder in (one, two))
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=2e-5)
     events, _ = read_events(two / EVENTS_FILE)
     kinds = [event["kind"] for event in events]
-    assert kinds.count("started") == kinds.count("finished") == 1 and kinds[-1] == "finished"
+    assert [kind for kind in kinds if kind in ("started", "stopped", "finished")] == ["started", "stopped", "started", "finished"]
+    assert events[kinds.index("stopped")]["step"] == 2
     assert events[0]["ranks"] == 2 and events[-1]["result"]["scored"] == 2
     masks = sorted(path.name for path in (two / "segmentations").glob("*.seg.nrrd"))
     assert masks == ["heldout_00.seg.nrrd", "heldout_01.seg.nrrd"]

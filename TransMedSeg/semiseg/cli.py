@@ -22,11 +22,11 @@ _SET_HELP = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code (0 finished, 1 our defect, 2 refused or no case could be segmented, 3 stopped)."""
+    """Runs one command; returns its exit code (0 finished, 1 our defect, 2 refused or no case could be segmented, 3 stopped; 0 as well under torchrun)."""
     args = _parser().parse_args(arguments)
     terminal = Terminal()
     try:
-        return int(args.call(args, terminal))
+        return _for_launcher(int(args.call(args, terminal)))
     except InputError as error:
         terminal("failed", code=error.code, message=error.message, hint=error.hint, path=None if error.path is None else str(error.path))
         return int(ExitCode.REFUSED)
@@ -35,6 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
         return int(ExitCode.REFUSED)
     except KeyboardInterrupt:
         return int(ExitCode.STOPPED)
+
+
+def _for_launcher(code: int) -> int:
+    if code != ExitCode.STOPPED:
+        return code
+    from .distributed import code_for_launcher  # needs torch, which a stopped run has loaded
+
+    return code_for_launcher(code, ExitCode.STOPPED)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -43,6 +43,14 @@ def join_world() -> World:
     return World(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def code_for_launcher(code: int, stopped: int) -> int:
+    """The code that this process ends with: one of several that were asked to stop ends with 0, because ``torchrun`` takes every other code for a failure,
+    ends the other ranks at once, even one that is still saving, and prints a traceback. ``events.jsonl`` says that it was a stop.
+    """
+    is_one_of_several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return 0 if code == stopped and is_one_of_several else code
+
+
 def leave_world() -> None:
     """Ends the process group, if there is one."""
     if dist.is_initialized():
