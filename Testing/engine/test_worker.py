@@ -24,7 +24,7 @@ from semiseg import follow, worker
 from semiseg.data.files import read_volume, write_volume
 from semiseg.errors import InputError
 from semiseg.follow import last_result, run_in_worker
-from semiseg.inference.model_file import network_of, read_model
+from semiseg.inference.model_file import network_of, read_model, write_model
 from semiseg.job_options import options_from
 from semiseg.protocol import (
     EVENTS_FILE,
@@ -197,6 +197,27 @@ def test_a_model_that_is_not_ours_is_refused(tmp_path, cohort):
     job = {"model": str(tmp_path / "model.pt"), "inputs": [str(cohort / "unlabeled")], "device": "cpu"}
     assert run(tmp_path / "run", "predict", job) == ExitCode.REFUSED
     assert last_event(tmp_path / "run")["code"] == "E403"
+
+
+def test_a_model_with_another_number_of_classes_is_refused(tmp_path, cohort):
+    """Than it names; masks that are there stay."""
+    (out := tmp_path / "out").mkdir()
+    (out / "earlier.seg.nrrd").write_bytes(b"drawn by hand")
+    card, weights = read_model(write_tiny_model(tmp_path / "good.pt"))
+    card["network"]["num_classes"] = 3
+    write_model(tmp_path / "model.pt", card, weights)
+    job = {"model": str(tmp_path / "model.pt"), "inputs": [str(cohort / "unlabeled")], "out_dir": str(out), "device": "cpu"}
+    assert run(tmp_path / "run", "predict", job) == ExitCode.REFUSED
+    assert last_event(tmp_path / "run")["code"] == "E403" and "3 classes for 1 named" in last_event(tmp_path / "run")["message"]
+    assert [path.name for path in out.iterdir()] == ["earlier.seg.nrrd"]
+
+
+def test_a_structure_that_no_mask_shows_is_refused(tmp_path, cohort):
+    job = options(cohort, labels=[{"value": 1, "name": "left atrium"}, {"value": 2, "name": "appendage"}])
+    assert run(tmp_path, "train", job) == ExitCode.REFUSED
+    failed = last_event(tmp_path)
+    assert failed["code"] == "E704" and "appendage" in failed["message"] and failed["hint"]
+    assert read_job(tmp_path).options == job and not (tmp_path / MODEL_FILE).exists() and not (tmp_path / LOCK_FILE).exists()
 
 
 # The folder
