@@ -22,6 +22,7 @@ def shoot(sheet, work, python):
         panel.segment.models.choose(work / "runs" / picture_run.RUN / "model.pt")
         truths = [_add(panel, work, number) for number in range(1, picture_run.COHORT["held-out"] + 1)]
         panel.ui.segmentAllButton.click()
+        _shoot_running(sheet, panel)
         assert panel.wait(500), panel.segment.run.log()
         assert all(case.segmentation is not None for case in panel.desk.cases()), panel.segment.notice.message
         for case, truth in zip(panel.desk.cases(), truths):
@@ -86,6 +87,16 @@ def _middle(case):
 
     mask = maskOf(case.segmentation, case.segmentation.GetSegmentation().GetNthSegmentID(0), case.volume)
     return positionRas(case.volume, np.argwhere(mask).mean(axis=0))
+
+
+def _shoot_running(sheet, panel):
+    """A case is being segmented. The engine works on while the picture is taken, but is not heard."""
+    from bed import boot
+
+    assert boot.process_events(100, until=lambda: panel.ui.progressLabel.text.endswith(" left")), panel.segment.notice.message
+    with panel.segment.run.held():
+        _open_only(panel, *SECTIONS[:2])
+        sheet.write("segment-running", _grab(panel))
 
 
 def _shoot_panel(sheet, panel):
