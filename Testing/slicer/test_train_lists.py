@@ -3,8 +3,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import qt
+import slicer
 from bed import boot, dialogs, user
 from train_bed import CASES, module, panel, ready, started, stub, until  # noqa: F401 (fixtures)
 
@@ -118,3 +120,18 @@ def test_a_run_began_when_it_was_started_and_not_when_its_volumes_were_checked(t
     events = [{"kind": "started", "time": time, "verb": verb} for time, verb in ((100, "prepare"), (200, "measure"), (300, "train"), (400, "train"))]
     (tmp_path / protocol.EVENTS_FILE).write_text("".join(json.dumps(event) + "\n" for event in events))
     assert summarize(tmp_path).started == 300
+
+
+def test_a_volume_of_the_scene_can_be_taken_off_the_list_after_the_check_too(panel, stub, tmp_path):
+    volumes = [slicer.util.addVolumeFromArray(np.random.default_rng(seed).integers(0, 99, (6, 7, 8)).astype("int16"), name="Müller P1") for seed in (0, 1)]
+    for volume in volumes:
+        panel.cases.addNodes(volume, None)
+    rows = [f"Müller_P1{end},unlabeled,,,Müller_P1{end},8 x 7 x 6,1 x 1 x 1,,{tmp_path}/runs/_check/cases/unlabeled/Müller_P1{end}.nrrd," for end in ("", "_2")]
+    panel.cases.add("labeled", [tmp_path / "labeled"])
+    stub.behave("finish", cases=rows)
+    panel.ui.checkButton.click()
+    assert until(lambda: not panel.check.isRunning)
+    table = panel.ui.unlabeledTable
+    table.selectRow([table.item(row, 1).text() for row in range(2)].index("Müller_P1_2"))
+    panel.ui.unlabeledRemoveButton.click()
+    assert list(panel.parameters.unlabeledVolumes) == [volumes[0]] and dialogs.texts() == []

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from .FileDrop import FileDrop
 from .Messages import withCode
+from .TrainJob import SCENE_CASES, nodesByFile
 
 CASES_FILE = Path("prepared") / "cases.csv"
 """Written by the engine in the run folder: every case, what it is used for, or why not."""
@@ -239,7 +240,10 @@ class TrainCases:
         reason = withCode(row.code, row.reason)
         if not reason and row.role == "validation":
             reason = _("Held out: watches the training")
-        origin = next((path for path in self._paths(role) if Path(row.image).is_relative_to(path)), row.image)
+        image = Path(row.image)
+        origin = next((path for path in self._paths(role) if image.is_relative_to(path)), row.image)
+        if SCENE_CASES in image.parts and self._parameters is not None:
+            origin = nodesByFile(self._parameters).get(image.stem, origin)
         return row.mark, row.name, ", ".join(part for part in (row.size, row.spacing) if part), reason, str(origin)
 
     def _droppedLines(self, role: str) -> list[tuple]:

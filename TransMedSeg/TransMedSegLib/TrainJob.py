@@ -113,9 +113,9 @@ def exportNodes(parameters, folder: Path) -> tuple[list[Path], list[Path]]:
     from .VolumeExchange import writeSegmentation, writeVolume
 
     pairs = list(zip(parameters.labeledVolumes, parameters.labeledSegmentations))
-    taken: set[str] = set()
+    names = {nodeId: name for name, nodeId in nodesByFile(parameters).items()}
     for volumeNode, segmentationNode in pairs:
-        name = _fileName(volumeNode.GetName(), taken)
+        name = names[volumeNode.GetID()]
         target = folder / "labeled"
         target.mkdir(parents=True, exist_ok=True)
         writeVolume(volumeNode, target / f"{name}.nrrd")
@@ -123,8 +123,15 @@ def exportNodes(parameters, folder: Path) -> tuple[list[Path], list[Path]]:
     for volumeNode in parameters.unlabeledVolumes:
         target = folder / "unlabeled"
         target.mkdir(parents=True, exist_ok=True)
-        writeVolume(volumeNode, target / f"{_fileName(volumeNode.GetName(), taken)}.nrrd")
+        writeVolume(volumeNode, target / f"{names[volumeNode.GetID()]}.nrrd")
     return [folder / "labeled"] if pairs else [], [folder / "unlabeled"] if len(parameters.unlabeledVolumes) else []
+
+
+def nodesByFile(parameters) -> dict[str, str]:
+    """The IDs of the scene's volumes by the names of their files, without ending."""
+    taken: set[str] = set()
+    nodes = [node for node in (*parameters.labeledVolumes, *parameters.unlabeledVolumes) if node is not None]
+    return {_fileName(node.GetName(), taken): node.GetID() for node in dict.fromkeys(nodes)}
 
 
 def _fileName(name: str, taken: set[str]) -> str:
