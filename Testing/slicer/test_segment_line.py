@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import slicer
 from bed import boot
 from segment_builders import ball, draw, install_stub, make_volume, panel, write_model  # noqa: F401 (panel is a fixture)
 
@@ -102,3 +103,17 @@ def test_the_case_is_named_also_before_its_first_window(panel, tmp_path):
     for text in ("Case 1 of 2: P001, about 1 s left", "Case 2 of 2: P002, about 1 s left"):
         assert boot.process_events(20, until=lambda text=text: panel.ui.progressLabel.text == text), panel.ui.progressLabel.text
     assert panel.wait()
+
+
+def test_a_mask_that_the_user_has_already_is_measured_and_protected(panel):
+    volume = make_volume("P001")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.GetSegmentation().AddEmptySegment("LA", "left atrium")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(ball(SHAPE, (6, 9, 12), 4).astype(np.uint8), node, "LA", volume)
+    case = panel.add(volume)
+    assert case.number("VolumeMl") == pytest.approx(volume_of(case))
+    assert panel.ui.caseTable.item(0, 1).text() == "Edited" and panel.ui.lockLabel.text == "AI will not change this segment."
+    assert panel.segment_this()
+    assert np.array_equal(maskOf(node, "LA", volume), ball(SHAPE, (6, 9, 12), 4)), "the model writes beside it"

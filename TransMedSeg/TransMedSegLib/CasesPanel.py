@@ -159,6 +159,8 @@ class CasesPanel:
 
     def _onAddScene(self):
         case = CaseTable.addCase(self.ui.sceneVolumeSelector.currentNode())
+        if case.segmentation is not None:
+            self.desk.review.judge(case)  # a mask that the user has already: its volume is shown, and it is locked
         if self.desk.current is None:
             self.desk.open(case)
         self.desk.refresh()
