@@ -19,7 +19,6 @@ from semiseg.training.checkpoint import read_state, write_state
 from semiseg.training.loop import MAX_SETBACKS, Fit, _stage_ends
 from semiseg.training.optimizer import learning_rate, make_optimizer
 from semiseg.training.options import SCHEDULES, TrainOptions
-from semiseg.training.probe import mean_step_seconds
 
 TWO_STAGES = (Stage("first", 0.25), Stage("last", 0.75))
 
@@ -477,14 +476,3 @@ def test_clipping_limits_the_step(batches):
 def test_impossible_options_are_refused(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         TrainOptions(**values)
-
-
-def test_the_probe_times_every_stage_and_keeps_nothing(batches):
-    made = []
-
-    def make():
-        made.append(Line())
-        return made[-1]
-
-    assert mean_step_seconds(make, batches, train_options(), CPU, num_steps=2) > 0
-    assert len(made) == 1 and made[0].started == ["first", "last"] and len(made[0].visited) == 8

@@ -79,13 +79,13 @@ def test_a_step_is_measured_with_the_options_that_it_will_be_trained_with(settle
     """Studies and the window's goals turn minutes into steps by this measurement."""
     import semiseg.measure
 
-    shares, probe = [], semiseg.measure.mean_step_seconds
+    shares, probe = [], semiseg.measure.measure_pace
 
     def noted(make, *arguments):
         shares.append(make().core.options.pretrain_share)
         return probe(make, *arguments)
 
-    monkeypatch.setattr("semiseg.measure.mean_step_seconds", noted)
+    monkeypatch.setattr("semiseg.measure.measure_pace", noted)
     monkeypatch.setattr("semiseg.measure.prepare_cpu", lambda: None)
     monkeypatch.setattr("semiseg.other_site.SETTLED_ITERATIONS", settled)
     look_different(monkeypatch, 4)

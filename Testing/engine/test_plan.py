@@ -14,6 +14,7 @@ from semiseg.train_job import TrainJob, resolve
 from semiseg.training.expectation import lengths
 from semiseg.training.options import TrainOptions
 from semiseg.training.plan import GOALS, make_plan
+from semiseg.training.probe import Pace
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 LEFT_ATRIUM = (88, 300, 220), (0.625, 0.625, 0.625)
@@ -179,10 +180,10 @@ def test_an_unknown_goal_is_refused():
 
 
 def test_a_measured_step_tells_the_length_of_every_goal():
-    """Minutes become iterations, iterations become seconds; at least 20 steps are taken."""
+    """Minutes become iterations, iterations become seconds, rounds of labeling included; at least 20 steps are taken."""
     options = {"quick": TrainOptions(minutes=1.5), "normal": TrainOptions(iterations=3000), "best": TrainOptions(minutes=0.1)}
-    assert lengths(options, 0.5) == {
-        "quick": {"iterations": 180, "train_s": 90.0},
-        "normal": {"iterations": 3000, "train_s": 1500.0},
-        "best": {"iterations": 20, "train_s": 10.0},
+    assert lengths(options, Pace(0.5, 1.0)) == {
+        "quick": {"iterations": 178, "train_s": 90.0},
+        "normal": {"iterations": 3000, "train_s": 1501.0},
+        "best": {"iterations": 20, "train_s": 11.0},
     }

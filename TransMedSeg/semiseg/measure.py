@@ -18,7 +18,7 @@ from .train_parts import make_batches, make_method, prepared_for
 from .training.cpu import prepare_cpu
 from .training.expectation import demands, lengths
 from .training.plan import GOALS
-from .training.probe import mean_step_seconds
+from .training.probe import Pace, measure_pace
 
 Report = Callable[..., None]
 
@@ -27,7 +27,7 @@ def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]
     """Only measures how long a step takes here, with the probe that turns minutes into iterations.
 
     Returns:
-        ``step_s`` and, for a job with minutes, the ``iterations`` they are; device and threads of the measurement; ``goals`` with the length of
+        ``step_s``, ``labeling_s`` (all rounds of labels of whole cases) and, for a job with minutes, the ``iterations`` they are; device and threads of the measurement; ``goals`` with the length of
         each; memory and disk, needed and free.
     """
     device = choose_device(job.device, World())
@@ -39,18 +39,18 @@ def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]
     prepared = prepared_for(resolved, run_dir, report, World())
     batches = make_batches(resolved, prepared, device, World())
 
-    def plan(one: Resolved) -> tuple[int, tuple[float, int]]:
-        seconds = mean_step_seconds(lambda: make_method(one, prepared), batches, one.options, device)
+    def plan(one: Resolved) -> tuple[int, tuple[Pace, int]]:
+        pace = measure_pace(lambda: make_method(one, prepared), batches, one.options, device)
         minutes = one.options.minutes
-        iterations = max(20, int(60 * minutes / seconds)) if minutes > 0 else one.options.iterations
-        return iterations, (seconds, iterations)
+        iterations = pace.iterations(60 * minutes) if minutes > 0 else one.options.iterations
+        return iterations, (pace, iterations)
 
-    resolved, (seconds, iterations) = plan_for_site(resolved, job, prepared, plan)
+    resolved, (pace, iterations) = plan_for_site(resolved, job, prepared, plan)
     minutes = resolved.options.minutes
     threads = torch.get_num_threads()
-    result = {"step_s": seconds, "iterations": iterations, "minutes": minutes, "device": str(device), "threads": threads}
+    result = {"step_s": pace.step_s, "labeling_s": pace.labeling_s, "iterations": iterations, "minutes": minutes, "device": str(device), "threads": threads}
     jobs = {goal: replace(job, goal=goal, prepared=str(prepared.folder)) for goal in GOALS}
-    result["goals"] = lengths({goal: resolve(one, device).options for goal, one in jobs.items()}, seconds)
+    result["goals"] = lengths({goal: resolve(one, device).options for goal, one in jobs.items()}, pace)
     result.update(demands(make_method(resolved, prepared), prepared, device, run_dir))
     write_json(run_dir / RESULT_FILE, result)
     return result

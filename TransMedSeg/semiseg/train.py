@@ -32,7 +32,7 @@ from .training.case_labels import CaseLabels
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
 from .training.memory import peak_host_memory_gb
-from .training.probe import mean_step_seconds
+from .training.probe import measure_pace
 from .training.smaller import SHRINKABLE
 from .training.validate import Validation
 
@@ -91,15 +91,13 @@ def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device
     options = resolved.options
     if options.minutes <= 0:
         return resolved
-    seconds = mean_step_seconds(
-        lambda: make_method(resolved, prepared), make_batches(resolved, prepared, device, World()), options, device
-    )
-    iterations = max(20, int(60 * options.minutes / seconds))
+    pace = measure_pace(lambda: make_method(resolved, prepared), make_batches(resolved, prepared, device, World()), options, device)
+    iterations = pace.iterations(60 * options.minutes)
     if world.size > 1:
         numbers = torch.tensor([float(iterations)])
         torch.distributed.broadcast(numbers, 0)
         iterations = int(numbers.item())
-    report("state", message=f"A step takes {1000 * seconds:.0f} ms here; {options.minutes:g} minutes are {iterations} iterations.")
+    report("state", message=f"A step takes {1000 * pace.step_s:.0f} ms here; {options.minutes:g} minutes are {iterations} iterations.")
     options = replace(options, iterations=iterations, minutes=0.0)
     return replace(resolved, options=options, job=replace(resolved.job, training=as_json(options)))
 
@@ -232,13 +230,14 @@ def _baseline_job(resolved: Resolved, prepared: PreparedSet, device: torch.devic
 
 
 def _equal_budget(resolved: Resolved, prepared: PreparedSet, device: torch.device) -> float:
-    """Supervised iterations that take as long as one of the method's."""
+    """Supervised iterations that take as long as one of the method's, its share of the rounds of labeling included."""
     batches = make_batches(resolved, prepared, device, World())
-    method_s = mean_step_seconds(lambda: make_method(resolved, prepared), batches, resolved.options, device)
+    pace = measure_pace(lambda: make_method(resolved, prepared), batches, resolved.options, device)
     plain = load_method("supervised")
     task = task_of(resolved, prepared)
-    plain_s = mean_step_seconds(lambda: plain(task, plain.Options()), batches, resolved.options, device)
-    return method_s / plain_s
+    plain_pace = measure_pace(lambda: plain(task, plain.Options()), batches, resolved.options, device)
+    iterations = resolved.options.iterations
+    return pace.seconds(iterations) / plain_pace.seconds(iterations)
 
 
 def _facts(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod) -> dict[str, Any]:

@@ -47,6 +47,15 @@ class Stream:
             lambda sample: self._cut(numbers[sample]), self.draws[samples], list(self.cases[samples]), self.places[samples], self.num_places
         )
 
+    def as_background(self) -> Stream:
+        """The same samples, labeled as background everywhere."""
+
+        def cut(sample: int) -> tuple[Tensor, Tensor]:
+            image = self._cut(sample)[0]
+            return image, torch.zeros_like(image[0], dtype=torch.int64)
+
+        return Stream(cut, self.draws, list(self.cases), self.places, self.num_places)
+
     @cached_property
     def images(self) -> Tensor:
         """(sample, 1, *space) float32; only geometry has been changed."""
@@ -165,6 +174,13 @@ class CaseStore:
 
     def shape(self, index: int) -> tuple[int, int, int]:
         return self._prepared.shape(index)
+
+    def num_voxels(self, index: int) -> int:
+        return math.prod(self.shape(index))
+
+    def image(self, index: int) -> np.ndarray:
+        """(slice, row, column) float16 or float32, prepared."""
+        return self._prepared.arrays(index)[0]
 
     def set_label(self, index: int, label: np.ndarray) -> None:
         """Gives an unlabeled case pseudo-labels (slice, row, column) uint8, in place of those before."""

@@ -48,9 +48,9 @@ class Estimate:
         known = self._steps.get(run.measure)
         if known and iterations:
             return iterations * sum(known) / len(known) + beside
-        probe = measured(self._place, run).get("step_s")
-        if probe and iterations:
-            return iterations * float(probe) + beside
+        found = measured(self._place, run)
+        if found.get("step_s") and iterations:
+            return iterations * float(found["step_s"]) + float(found.get("labeling_s", 0.0)) + beside
         return self._study.budget.seconds + beside if self._study.budget.seconds else None
 
     def _iterations(self, run: Run) -> int:

@@ -12,22 +12,23 @@ from ..data.cache import PreparedSet
 from ..methods.base import AbstractMethod
 from .memory import peak_host_memory_gb
 from .options import TrainOptions
+from .probe import Pace
 
 _LOGS_GB = 0.05
 """Events, pictures, tables and masks of the held-out cases; measured runs stay below."""
 
 
-def lengths(options_of_goal: Mapping[str, TrainOptions], step_s: float) -> dict[str, dict[str, float]]:
+def lengths(options_of_goal: Mapping[str, TrainOptions], pace: Pace) -> dict[str, dict[str, float]]:
     """Iterations and seconds of every goal.
 
     Args:
         options_of_goal: Options of the loop by goal.
-        step_s: Measured seconds of a step. A goal in minutes becomes iterations, one in iterations becomes seconds.
+        pace: As measured. A goal in minutes becomes iterations, one in iterations becomes seconds.
     """
     found = {}
     for goal, options in options_of_goal.items():
-        iterations = max(20, int(60 * options.minutes / step_s)) if options.minutes > 0 else options.iterations
-        found[goal] = {"iterations": iterations, "train_s": round(iterations * step_s, 1)}
+        iterations = pace.iterations(60 * options.minutes) if options.minutes > 0 else options.iterations
+        found[goal] = {"iterations": iterations, "train_s": round(pace.seconds(iterations), 1)}
     return found
 
 
