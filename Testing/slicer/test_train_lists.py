@@ -135,3 +135,23 @@ def test_a_volume_of_the_scene_can_be_taken_off_the_list_after_the_check_too(pan
     table.selectRow([table.item(row, 1).text() for row in range(2)].index("Müller_P1_2"))
     panel.ui.unlabeledRemoveButton.click()
     assert list(panel.parameters.unlabeledVolumes) == [volumes[0]] and dialogs.texts() == []
+
+
+def test_what_was_hidden_while_its_section_was_folded_stays_hidden(ready, tmp_path):
+    image = qt.QImage(40, 30, qt.QImage.Format_RGB32)
+    image.fill(0xFF0000)
+    image.save(str(tmp_path / "preview.png"))
+    ui, view = ready.ui, ready.view
+    ui.ownRadioButton.click()
+    view.show(tmp_path / "runs" / "one")
+    preview = {"kind": "preview", "path": str(tmp_path / "preview.png"), "step": 5, "case": "P4", "slice": 3, "dice": 0.8}
+    view.hear([{"kind": "scalar", "name": "loss", "value": 0.5, "step": 5}, preview])
+    parts = ("plotWidget", "previewLabel", "previewTextLabel", "heldOutPlace")
+    assert [name for name in parts if getattr(ui, name).isHidden()] == []
+    for name in ("live", "validation"):
+        getattr(ui, f"{name}CollapsibleButton").collapsed = True
+    view.show(tmp_path / "runs" / "two")
+    ui.holdOutRadioButton.click()
+    for name in ("live", "validation"):
+        getattr(ui, f"{name}CollapsibleButton").collapsed = False
+    assert [name for name in parts if not getattr(ui, name).isHidden()] == []

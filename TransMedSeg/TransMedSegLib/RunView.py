@@ -34,6 +34,7 @@ class RunView:
         self.advice = RunAdvice()
         self.overlay = RunOverlay(ui.overlayButton)
         self._memoryGb: float | None = None
+        self._hasPreview = False
         self.progress = RunProgress()
         self._warnings: list[str] = []
         self._later: list[dict] = []  # numbers of curves that are not begun yet
@@ -62,8 +63,9 @@ class RunView:
         self.ui.stateLabel.text = ""
         self.ui.detailLabel.text = ""
         self.ui.progressBar.setValue(0)
-        self.ui.previewLabel.hide()
-        self.ui.previewTextLabel.hide()
+        self._hasPreview = False
+        self.ui.previewTextLabel.text = ""
+        self._showParts()
         self._laterTimer.stop()
         self.overlay.forget()
         self._onChart(self.ui.chartComboBox.currentIndex)
@@ -137,11 +139,21 @@ class RunView:
         pixmap = qt.QPixmap(str(event.get("path", "")))
         if not pixmap.isNull():
             self.ui.previewLabel.setPixmap(pixmap.scaledToWidth(_PREVIEW_WIDTH, qt.Qt.SmoothTransformation))
-            self.ui.previewLabel.show()
+            self._hasPreview = True
         self.ui.previewTextLabel.text = _("Worst validation slice: {case}, slice {slice}, Dice {dice}, iteration {step}").format(
             case=event.get("case", "?"), slice=event.get("slice", "?"), dice=_number(event.get("dice")), step=event.get("step", "?")
         )
-        self.ui.previewTextLabel.show()
+        self._showParts()
+
+    def _showParts(self) -> None:
+        """Only what has something in it is shown."""
+        self.ui.previewLabel.setVisible(self._hasPreview)
+        self.ui.previewTextLabel.setVisible(bool(self.ui.previewTextLabel.text))
+
+    def unfolded(self) -> None:
+        """The section was opened: what was hidden while it was folded has appeared with it."""
+        self._showParts()
+        self._onChart(self.ui.chartComboBox.currentIndex)
 
     def showLog(self) -> None:
         """Shows the end of the program's log."""

@@ -67,6 +67,8 @@ class TrainPanel:
         ui.sceneAddButton.connect("clicked()", self._onSceneAdd)
         for selector in (ui.sceneVolumeSelector, ui.sceneSegmentationSelector):
             selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.updateButtons())
+        ui.liveCollapsibleButton.connect("contentsCollapsed(bool)", lambda isFolded: isFolded or self.view.unfolded())
+        ui.validationCollapsibleButton.connect("contentsCollapsed(bool)", lambda isFolded: isFolded or self.form.refresh())
         ui.logCollapsibleButton.connect("contentsCollapsed(bool)", lambda isCollapsed: isCollapsed or self.view.showLog())
 
     # The user comes and goes
