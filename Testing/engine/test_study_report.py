@@ -139,6 +139,19 @@ def test_the_page_needs_nothing_else_and_says_what_it_must(done):
     assert "best on test" not in page
 
 
+def test_without_matplotlib_the_tables_are_there_and_the_page_says_so(done, monkeypatch):
+    path, out_dir = done
+    before = (out_dir / "report.html").read_text()
+    plan, _ = make_plan(StudyJob(str(path), device="cpu"), out_dir)
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = write_study_report(plan.study, plan.place).read_text()
+    assert "matplotlib is not installed" in page and "data:image" not in page
+    assert page.count("<table") == before.count("<table") and "+0.030 [+0.030, +0.030]" in page
+    (out_dir / "report.html").write_text(before)
+
+
 def test_best_on_test_is_a_labeled_second_column_of_runs_that_recorded_it(done, tmp_path):
     path, out_dir = done
     plan, _ = make_plan(StudyJob(str(path), device="cpu"), out_dir)

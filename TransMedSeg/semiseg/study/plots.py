@@ -19,6 +19,15 @@ _MARKS = "osD^vPX<"
 _FONT = 8
 
 
+def can_draw() -> bool:
+    """Whether matplotlib is there: a training machine does without, and its tables are worth no less."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def per_volume(results: Results, condition: Condition, structure: str) -> bytes:
     """Dice of every volume (mean over seeds) in a line for every row, with quartiles; the same volume has the same height within a line."""
     shown = _shown(results, condition)

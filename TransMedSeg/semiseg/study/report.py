@@ -79,7 +79,10 @@ def _condition(results: Results, condition: Condition) -> list[str]:
         heading = f"<h3>{html.escape(structure)}</h3>" if len(structures) > 1 else ""
         body = heading + f"<div class=wide>{table(_score_rows(results, condition, structure))}</div>"
         parts.append(body if place == 0 else f"<details><summary>{html.escape(structure)}</summary>{body}</details>")
-    parts.append("<div class=plots>" + "".join(_pictures(results, condition)) + "</div>")
+    if plots.can_draw():
+        parts.append("<div class=plots>" + "".join(_pictures(results, condition)) + "</div>")
+    else:
+        parts.append("<p class=note>No pictures: matplotlib is not installed here. The same command adds them where it is.</p>")
     return parts
 
 
@@ -136,7 +139,7 @@ def _pictures(results: Results, condition: Condition) -> list[str]:
 def _across(results: Results) -> list[str]:
     figures = []
     for data in results.study.data:
-        png = plots.over_labels(results, data.name, results.structures[0]) if results.scored else None
+        png = plots.over_labels(results, data.name, results.structures[0]) if results.scored and plots.can_draw() else None
         if png is not None:
             figures.append(figure(png, f"{data.name}: Dice over the number of labeled cases; bars are the spread over seeds."))
     return ["<h2>Number of labeled cases</h2><div class=plots>", *figures, "</div>"] if figures else []
