@@ -34,7 +34,7 @@ def test_one_volume_of_a_folder_does_not_take_the_folder_with_it_unasked(ready, 
     ready.ui.labeledTable.selectRow(1)
     dialogs.answers["confirmOkCancelDisplay"] = [False]
     ready.ui.labeledRemoveButton.click()
-    assert dialogs.texts()[-1] == "'labeled' was added as one folder. Take all of its 3 volumes from the list? No file is deleted."
+    assert dialogs.texts()[-1] == "Added as a folder: 'labeled'. Take all of its volumes from the list? No file is deleted."
     assert list(ready.parameters.labeledPaths) == [tmp_path / "labeled"] and ready.ui.labeledTable.rowCount == 3
     dialogs.answers["confirmOkCancelDisplay"] = [True]
     ready.ui.labeledRemoveButton.click()

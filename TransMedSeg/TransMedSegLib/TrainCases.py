@@ -196,8 +196,8 @@ class TrainCases:
         if not wider:
             return True
         names = ", ".join(f"'{Path(one).name}'" for one in wider)
-        question = _("{names} was added as one folder. Take all of its {count} volumes from the list? No file is deleted.")
-        return slicer.util.confirmOkCancelDisplay(question.format(names=names, count=sum(map(everything.count, wider))))
+        question = _("Added as a folder: {names}. Take all of its volumes from the list? No file is deleted.")
+        return slicer.util.confirmOkCancelDisplay(question.format(names=names))
 
     def _showRemove(self, role: str) -> None:
         button = getattr(self.ui, f"{role}RemoveButton")
