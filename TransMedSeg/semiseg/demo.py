@@ -101,5 +101,5 @@ def _take_over(run_dir: Path, job: Job, report: Report) -> None:
     if same and not (run_dir / "result.json").exists():
         report("state", message=f"Continuing the run in {run_dir}.")
         return
-    report("state", message=f"Replacing the finished run in {run_dir}.")
+    report("state", message=f"Replacing the run in {run_dir}: it is finished, or of other data.")
     shutil.rmtree(run_dir)
