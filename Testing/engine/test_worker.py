@@ -39,6 +39,7 @@ from semiseg.protocol import (
     read_job,
     write_job,
 )
+from semiseg.training.probe import Pace
 from semiseg.worker import run_folder
 
 
@@ -417,9 +418,11 @@ def test_measuring_tells_what_every_goal_takes_and_trains_nothing(tmp_path, coho
     result = last_result(tmp_path)
     assert not (tmp_path / MODEL_FILE).exists() and not (tmp_path / "resume.pt").exists()
     assert list(result["goals"]) == ["quick", "normal", "best"] and result["step_s"] > 0
+    pace = Pace(result["step_s"], result["labeling_s"])
+    assert pace.labeling_s > 0
     for goal, minutes in (("quick", 1.5), ("normal", 12), ("best", 60)):
         length = result["goals"][goal]
-        assert length["iterations"] == max(20, int(60 * minutes / result["step_s"]))
+        assert length["iterations"] == pace.iterations(60 * minutes)
         assert length["train_s"] == pytest.approx(60 * minutes, rel=0.1)
     assert 0 < result["memory_gb"] < 64 and 0 < result["disk_gb"] < 1 and result["disk_free_gb"] > 0
 
