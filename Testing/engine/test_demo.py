@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import builders
 import pytest
 
@@ -50,18 +53,56 @@ def test_a_folder_of_ones_own_is_trained_scored_and_reported(ending, asked, tmp_
     assert not (out / "phantoms").exists() and sorted(data.rglob("*")) == before
 
 
-def test_phantoms_are_made_once_and_a_stopped_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setitem(demo.LENGTHS, "quick", demo.Length(0.1, 1, 1, 1))
-    made = []
-    monkeypatch.setattr("semiseg.phantom.make_cohort", lambda folder, **options: made.append(options) or (folder.mkdir(parents=True), (folder / "cohort.json").write_text("{}")))
-    codes = [ExitCode.STOPPED, ExitCode.STOPPED]
-    monkeypatch.setattr(demo, "run_in_worker", lambda run_dir, report: codes.pop())
-    told = []
+@pytest.fixture
+def stub(monkeypatch):
+    """Phantoms without volumes and a worker that stops at once; gives the cohorts that were made and what was said."""
+    made, told = [], []
+
+    def make_cohort(folder, *, report, **options):
+        made.append(options)
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe = {name.removeprefix("num_"): value for name, value in options.items()}
+        (folder / "cohort.json").write_text(json.dumps({"recipe": {**recipe, "full_field_of_view": False}}))
+
+    monkeypatch.setattr("semiseg.phantom.make_cohort", make_cohort)
+    monkeypatch.setattr(demo, "run_in_worker", lambda run_dir, report: ExitCode.STOPPED)
+    return SimpleNamespace(made=made, told=told, report=lambda kind, **values: told.append(values.get("message", "")))
+
+
+def test_phantoms_are_made_once_and_a_stopped_run_goes_on(stub, tmp_path):
     for _ in range(2):
-        assert demo.run_demo(tmp_path, "quick", None, lambda kind, **values: told.append(values.get("message", ""))) == (ExitCode.STOPPED, {})
+        assert demo.run_demo(tmp_path, "quick", None, stub.report) == (ExitCode.STOPPED, {})
         (tmp_path / "run" / "of the first").touch()
-    assert len(made) == 1 and made[0]["site_mix"] == demo.SITE_MIX and (tmp_path / "run" / "of the first").exists()
-    assert any("Continuing the run" in message for message in told)
+    assert len(stub.made) == 1 and stub.made[0]["site_mix"] == demo.SITE_MIX and (tmp_path / "run" / "of the first").exists()
+    assert any("Continuing the run" in message for message in stub.told)
+
+
+def test_another_length_has_its_own_phantoms_and_continues_no_run(stub, tmp_path):
+    for length in ("quick", "demo"):
+        demo.run_demo(tmp_path, length, None, stub.report)
+    assert [options["num_unlabeled"] for options in stub.made] == [10, 16]
+    assert read_job(tmp_path / "run").options["minutes"] == demo.LENGTHS["demo"].minutes and (tmp_path / "run-before-1").is_dir()
+
+
+def test_a_finished_run_on_phantoms_is_replaced(stub, tmp_path):
+    demo.run_demo(tmp_path, "quick", None, stub.report)
+    (tmp_path / "run" / "result.json").write_text("{}")
+    demo.run_demo(tmp_path, "quick", None, stub.report)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["phantoms", "run"] and not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_run_on_ones_own_volumes_is_never_deleted(is_finished, stub, tmp_path):
+    first, second, out = (tmp_path / name for name in ("a", "b", "out"))
+    demo.run_demo(out, "quick", first, stub.report)
+    (out / "run" / "model.pt").write_text("mine")
+    if is_finished:
+        (out / "run" / "result.json").write_text("{}")
+    for data in (second, None):
+        demo.run_demo(out, "quick", data, stub.report)
+    assert (out / "run-before-1" / "model.pt").read_text() == "mine" and (out / "run-before-2").is_dir()
+    assert read_job(out / "run").options["labeled"] == [str((out / "phantoms").resolve())]
+    assert any(str(out / "run-before-1") in message for message in stub.told)
 
 
 def test_an_unknown_length_is_refused(tmp_path):

@@ -14,7 +14,6 @@ from .Messages import message
 from .Notice import Notice
 from .SampleCase import SampleCase
 
-
 _MODEL_ENDINGS = (".pt", ".zip")
 
 

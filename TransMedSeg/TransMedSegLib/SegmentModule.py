@@ -18,7 +18,6 @@ from .SegmentRun import DONE, Requests, SegmentRun
 from .SetupPage import SetupPage
 from .Terminology import loadOurTerminology
 
-
 _SECTIONS = ("cases", "segment", "correct", "compare", "export")
 
 
