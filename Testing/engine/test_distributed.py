@@ -36,7 +36,7 @@ PATCH = (8, 8, 8)  # so few voxels that TSA's statistics take all of them, on on
 METHODS = {
     "supervised": {},
     "mean_teacher": {"weight": 10.0},
-    "bcp": {"pretrain_share": 0.34, "mixing": 0.0, "rounds": 2},
+    "bcp": {"pretrain_share": 0.34, "mixing": 0.0, "rounds": 2, "match_volume": True},
     "graphcl": {"clustering_weight": 0.0, "pretrain_share": 0.34, "mixing": 1.0, "labels_from": "patches"},
     "transmedseg": {"clustering_weight": 0.0, "warmup": 0.0, "alpha": 1.0, "pretrain_share": 0.34, "pretrain_mixing": 1.0, "mixing": 1.0},
     "cps": {"weight": 1.0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class MemoryCases:
                 label[distance < 0.39 * min(shape) * (1 - 0.28 * (structure - 1))] = structure
             image = 2.0 * label / (num_classes - 1) - 0.5 + rng.normal(0, 0.3, size)
             self._cases.append((image.astype(np.float16), label))
+
+    @property
+    def cases(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(spacing_mm=(1.0, 1.0, 1.0)) for _ in self._cases]
 
     def arrays(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self._cases[index]

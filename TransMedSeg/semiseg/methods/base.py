@@ -131,8 +131,18 @@ class AbstractMethod(nn.Module, abc.ABC):
         """
         return "", 0
 
-    def label_case(self, maps: Tensor) -> Tensor:
-        """Pseudo-labels (slice, row, column) int64 of a case, from the deployed network's maps (see ``whole_case_maps``)."""
+    @property
+    def matches_volume(self) -> bool:
+        """Whether the loop chooses the threshold of each round so that the labels have, on average, the volume of the labeled structure."""
+        return False
+
+    def label_case(self, maps: Tensor, threshold: float | None = None) -> Tensor:
+        """Pseudo-labels (slice, row, column) int64 of a case, from the deployed network's maps (see ``whole_case_maps``).
+
+        Args:
+            maps: (map, slice, row, column) probabilities.
+            threshold: Of a single map, instead of the method's own.
+        """
         raise NotImplementedError("a method that names a stage in case_labeling labels cases")
 
     def start_stage(self, stage: str) -> str | None:

@@ -52,8 +52,12 @@ class AbstractCopyPaste(AbstractMethod):
     def case_labeling(self) -> tuple[str, int]:
         return self.core.case_labeling
 
-    def label_case(self, maps: Tensor) -> Tensor:
-        return self.core.label_case(maps)
+    @property
+    def matches_volume(self) -> bool:
+        return self.core.matches_volume
+
+    def label_case(self, maps: Tensor, threshold: float | None = None) -> Tensor:
+        return self.core.label_case(maps, threshold)
 
     def after_step(self, progress: Progress) -> None:
         self.core.after_step(progress)

@@ -57,6 +57,8 @@ class CopyPasteOptions:
         labels_from: "cases" (ours): all unlabeled cases are labeled whole by overlapping windows, ``rounds`` times. "patches": the teacher labels
             each patch in its step (BCP).
         rounds: How often self-training labels the unlabeled cases anew, for ``labels_from`` "cases". Ours: 2.
+        match_volume: With labels of whole cases and two classes: the threshold of each round is chosen so that the pseudo-labels have, on average, the
+            volume of the labeled structures (``training/volume_match.py``). Ours: off; a few labeled cases tell the mean poorly.
         dice_form: "la" (also Pancreas), "acdc", or "present": structures missing in both do not count. BCP: by data set.
     """
 
@@ -77,6 +79,7 @@ class CopyPasteOptions:
     confidence_weighting: bool = False
     labels_from: str = "cases"
     rounds: int = 2
+    match_volume: bool = False
     dice_form: str = "la"
 
     def __post_init__(self) -> None:
@@ -169,9 +172,14 @@ class CopyPasteTraining(nn.Module):
     def case_labeling(self) -> tuple[str, int]:
         return (SELF_TRAIN, self.options.rounds) if self.options.labels_from == "cases" else ("", 0)
 
-    def label_case(self, maps: Tensor) -> Tensor:
+    @property
+    def matches_volume(self) -> bool:
+        return self.options.match_volume and self.num_classes == 2
+
+    def label_case(self, maps: Tensor, threshold: float | None = None) -> Tensor:
         """The labels of one case from probabilities (map, slice, row, column), reduced to their largest components."""
-        labels = (maps[0] >= self.options.threshold).long() if len(maps) == 1 else maps.argmax(0)
+        threshold = self.options.threshold if threshold is None else threshold
+        labels = (maps[0] >= threshold).long() if len(maps) == 1 else maps.argmax(0)
         return largest_component(labels[None], self.num_classes, self.options.connectivity, self.options.keep_share)[0]
 
     def after_step(self, progress: Progress) -> None:

@@ -22,6 +22,7 @@ from ..data.cache import PreparedSet
 from ..distributed import World, any_rank, from_owner
 from ..errors import InputError
 from ..methods.base import AbstractMethod
+from .volume_match import MOST_CASES, matching_threshold
 from .whole_case import whole_case_maps
 
 FOLDER = "case_labels"
@@ -65,6 +66,7 @@ class CaseLabels:
         was_training = network.training
         network.eval()
         labels, entropies = {}, []
+        matches = method.matches_volume
         started = time.monotonic()
         for place, index in enumerate(self._indices):
             if any_rank(should_stop()):
@@ -75,7 +77,8 @@ class CaseLabels:
             if owner == self._world.rank:
                 maps = whole_case_maps(network, self._prepared.arrays(index)[0], self._patch_size)
                 entropies.append(_mean_entropy(maps))
-                label = method.label_case(maps).to("cpu", torch.uint8)
+                # Where the threshold is chosen afterward, the map itself goes round, in steps of 1/255.
+                label = (255 * maps[0]).round().to("cpu", torch.uint8) if matches else method.label_case(maps).to("cpu", torch.uint8)
             labels[index] = from_owner(label, owner).numpy()
             done, spent = place + 1, time.monotonic() - started
             left = len(self._indices) - done
@@ -83,12 +86,32 @@ class CaseLabels:
                 "progress", what="labeling cases", done=done, total=len(self._indices), rate_per_s=done / max(spent, 1e-6), eta_s=left * spent / done
             )  # fmt: skip
         network.train(was_training)
+        if matches:
+            labels = self._matched(method, labels, iteration)
         self._write(iteration, labels)
         self._take(labels)
         share = float(np.mean([(label > 0).mean() for label in labels.values()]))
         self._report("scalar", name="pseudo_label_share", value=share, step=iteration)
         self._report("scalar", name="pseudo_label_entropy", value=float(np.mean(entropies or [0.0])), step=iteration)
         return True
+
+    def _matched(self, method: AbstractMethod, maps: dict[int, np.ndarray], iteration: int) -> dict[int, np.ndarray]:
+        """Labels from the maps of all cases (0 to 255), at the threshold that gives them the volume of the labeled structure."""
+
+        device = next(method.parameters()).device
+
+        def label(index: int, threshold: float) -> np.ndarray:
+            return method.label_case(torch.from_numpy(maps[index])[None].to(device) / 255, threshold).to("cpu", torch.uint8).numpy()
+
+        def volume_ml(index: int, of: np.ndarray) -> float:
+            return float(np.count_nonzero(of) * np.prod(self._prepared.cases[index].spacing_mm) / 1000)
+
+        drawn = self._prepared.indices("labeled")
+        target = float(np.mean([volume_ml(index, self._prepared.arrays(index)[1]) for index in drawn]))
+        some = self._indices[:: -(-len(self._indices) // MOST_CASES)]
+        threshold = matching_threshold(lambda at: float(np.mean([volume_ml(index, label(index, at)) for index in some])), target)
+        self._report("scalar", name="pseudo_label_threshold", value=threshold, step=iteration)
+        return {index: label(index, threshold) for index in maps}
 
     def restore(self, iteration: int) -> None:
         """Takes the labels that a run at this iteration was using.
