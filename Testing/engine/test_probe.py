@@ -105,6 +105,30 @@ def test_short_steps_are_timed_more_often(batches, ticks):
     assert len(made[0].visited) == 2 * (2 + 12)  # 12 steps are the first multiple of 4 that takes a second
 
 
+def test_all_ranks_take_as_many_steps(batches, ticks, monkeypatch):
+    """A rank whose steps are slow goes on with those whose steps are short: losses may ask all of them."""
+    made, asked = [], []
+
+    class Slow(Line):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+
+        def forward(self, batch, progress):
+            ticks[0] += 10
+            return super().forward(batch, progress)
+
+    monkeypatch.setattr(probe, "any_rank", lambda flag: asked.append(flag) or len(asked) % 2 == 1)
+    measure_pace(Slow, batches, OPTIONS, CPU)
+    assert not any(asked) and len(made[0].visited) == 2 * (2 + 8)
+
+
+def test_every_rank_takes_the_pace_of_the_first(batches, monkeypatch):
+    """Other iterations on one rank would leave the others waiting for it."""
+    monkeypatch.setattr(probe, "from_owner", lambda value, owner: torch.tensor([7.0, 3.0]) if owner == 0 else value)
+    assert measure_pace(Line, batches, OPTIONS, CPU) == Pace(7.0, 3.0)
+
+
 def test_rounds_of_labeling_count_for_all_cases(batches, ticks, monkeypatch):
     """Two rounds over two cases, by their voxels; the first labeling warms up."""
     times = iter([50.0, 2.0])

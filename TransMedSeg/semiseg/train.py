@@ -56,7 +56,7 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
             torch.set_num_threads(job.threads)
     resolved = resolve(job, device)
     prepared = prepared_for(resolved, run_dir, report, world)
-    resolved = _planned(resolved, job, prepared, device, report, world)
+    resolved = _planned(resolved, job, prepared, device, report)
     if world.is_main:
         write_job(run_dir, Job("train", asdict(resolved.job)))
     result = _train_one(resolved, prepared, run_dir, device, report, world, run_dir / STOP_FILE)
@@ -73,11 +73,11 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
     return result
 
 
-def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report, world: World) -> Resolved:
+def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> Resolved:
     """The job with its length, and with the options for where its unlabeled volumes come from."""
 
     def plan(one: Resolved) -> tuple[int, Resolved]:
-        found = _with_length(one, prepared, device, report, world)
+        found = _with_length(one, prepared, device, report)
         return found.options.iterations, found
 
     used, planned = plan_for_site(resolved, stated, prepared, plan)
@@ -86,17 +86,13 @@ def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device
     return planned
 
 
-def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device, report: Report, world: World) -> Resolved:
+def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device, report: Report) -> Resolved:
     """Turns a budget of minutes into iterations, once: the job then says iterations, so that a resumed run has the same schedule."""
     options = resolved.options
     if options.minutes <= 0:
         return resolved
     pace = measure_pace(lambda: make_method(resolved, prepared), make_batches(resolved, prepared, device, World()), options, device)
     iterations = pace.iterations(60 * options.minutes)
-    if world.size > 1:
-        numbers = torch.tensor([float(iterations)])
-        torch.distributed.broadcast(numbers, 0)
-        iterations = int(numbers.item())
     report("state", message=f"A step takes {1000 * pace.step_s:.0f} ms here; {options.minutes:g} minutes are {iterations} iterations.")
     options = replace(options, iterations=iterations, minutes=0.0)
     return replace(resolved, options=options, job=replace(resolved.job, training=as_json(options)))

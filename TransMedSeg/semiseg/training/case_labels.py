@@ -7,6 +7,7 @@ labels got better from round to round, and cost less than a teacher's pass in ev
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 import zipfile
@@ -96,8 +97,7 @@ class CaseLabels:
         return True
 
     def _matched(self, method: AbstractMethod, maps: dict[int, np.ndarray], iteration: int) -> dict[int, np.ndarray]:
-        """Labels from the maps of all cases (0 to 255), at the threshold that gives them the volume of the labeled structure."""
-
+        """Labels (slice, row, column) uint8 from the maps of all cases (0 to 255), at the threshold that gives them the mean volume of the labeled structure."""
         device = next(method.parameters()).device
 
         def label(index: int, threshold: float) -> np.ndarray:
@@ -108,7 +108,7 @@ class CaseLabels:
 
         drawn = self._prepared.indices("labeled")
         target = float(np.mean([volume_ml(index, self._prepared.arrays(index)[1]) for index in drawn]))
-        some = self._indices[:: -(-len(self._indices) // MOST_CASES)]
+        some = self._indices[:: math.ceil(len(self._indices) / MOST_CASES)]
         threshold = matching_threshold(lambda at: float(np.mean([volume_ml(index, label(index, at)) for index in some])), target)
         self._report("scalar", name="pseudo_label_threshold", value=threshold, step=iteration)
         return {index: label(index, threshold) for index in maps}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..data.batches import Batch, TwoStreamBatches
+from ..distributed import any_rank, from_owner
 from ..methods.base import AbstractMethod, Progress
 from .optimizer import make_optimizer
 from .options import TrainOptions
@@ -57,6 +58,9 @@ def measure_pace(
         options: Of the loop.
         device: Where to compute.
         num_steps: Timed steps of each stage, or a few times as many where they are short.
+
+    Returns:
+        That of rank 0, on every rank; all of them must ask.
     """
     layout = torch.channels_last if options.patch_size[0] == 1 else torch.channels_last_3d
     method = make_method().to(device).to(memory_format=layout).train()
@@ -81,11 +85,17 @@ def measure_pace(
         method.start_stage(stage.name)
         steps(stage.name, range(2))
         spent, count = 0.0, 0
-        while count == 0 or (spent < _ENOUGH_S and count < _MOST_BLOCKS * num_steps):
+        # Together: losses may ask all ranks, so that each must take as many steps as the others.
+        while count == 0 or any_rank(spent < _ENOUGH_S and count < _MOST_BLOCKS * num_steps):
             spent += steps(stage.name, range(2 + count, 2 + count + num_steps))
             count += num_steps
         step_s += stage.share * spent / count
-    return Pace(step_s, _labeling_seconds(method, batches, options, device))
+    return _of_first_rank(Pace(step_s, _labeling_seconds(method, batches, options, device)))
+
+
+def _of_first_rank(pace: Pace) -> Pace:
+    """Iterations follow from it, and ranks that counted different ones would wait for each other forever."""
+    return Pace(*from_owner(torch.tensor([pace.step_s, pace.labeling_s], dtype=torch.float64), 0).tolist())
 
 
 def _as_trained(batch: Batch, method: AbstractMethod, stage: str) -> Batch:
