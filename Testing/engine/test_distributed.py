@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import builders
+import numpy as np
 import pytest
 import torch
+from tiny_model import box_volume, write_tiny_model
 from training_cases import CPU, MemoryCases, make_batches, make_method, train_options
 
+from semiseg.data.files import read_volume, write_volume
 from semiseg.distributed import (
     World,
     any_rank,
@@ -217,6 +220,30 @@ def test_torchrun_on_a_run_folder_trains_like_one_process(tmp_path, engine_envir
     assert events[0]["ranks"] == 2 and events[-1]["result"]["scored"] == 2
     masks = sorted(path.name for path in (two / "segmentations").glob("*.seg.nrrd"))
     assert masks == ["heldout_00.seg.nrrd", "heldout_01.seg.nrrd"]
+
+
+def test_torchrun_shares_the_volumes_of_a_prediction(tmp_path, engine_environment):
+    """Two gloo ranks: every volume once, one of them broken on rank 1; rank 0 tells what became of all."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("P1", "P3", "P4"):
+        write_volume(images / f"{name}.nrrd", box_volume())
+    (images / "P2.nrrd").write_bytes(b"no volume")
+    job = {"model": str(write_tiny_model(tmp_path / "model.pt")), "inputs": [str(images)], "device": "cpu"}
+    run = tmp_path / "run"
+    write_job(run, Job("predict", job))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    environment = {key: value for key, value in engine_environment.items() if key != "PYTHONWARNINGS"}  # torchrun warns by itself
+    done = subprocess.run([*command, "-m", "semiseg", "run", "--quiet", str(run)], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    events, _ = read_events(run / EVENTS_FILE)
+    told = {event["id"]: event["status"] for event in events if event["kind"] == "case"}
+    assert told == {"P1": "done", "P2": "failed", "P3": "done", "P4": "done"}
+    assert [case["id"] for case in events[-1]["result"]["cases"]] == ["P1", "P2", "P3", "P4"]
+    assert events[0]["ranks"] == 2 and "3 done, 1 failed" in events[-1]["result"]["summary"]
+    expected = box_volume().array > 0.5
+    for name in ("P1", "P3", "P4"):
+        assert np.array_equal(read_volume(run / "segmentations" / f"{name}.nii.gz").array, expected), name
 
 
 @pytest.mark.parametrize(

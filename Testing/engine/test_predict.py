@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from semiseg import predict as predict_module
 from semiseg.data.files import read_labels, read_volume, write_labels, write_volume
 from semiseg.data.segmentation import Segment
 from semiseg.data.volume import Volume
+from semiseg.distributed import World
 from semiseg.errors import InputError
 from semiseg.inference.segmenter import Segmenter, SegmentOptions
-from semiseg.predict import predict, read_results, summary
+from semiseg.predict import predict, predict_shares, read_results, summary
 
 
 @pytest.fixture(autouse=True)
@@ -307,6 +309,37 @@ class TestProgressAndShards:
         parts = [predict(model, images, out, rank=rank, world_size=2) for rank in range(2)]
         assert [[result.id for result in part] for part in parts] == [["P1", "P3"], ["P2"]]
         assert statuses(read_results(out)) == {"P1": "done", "P2": "done", "P3": "done"}
+
+    def test_all_ranks_hear_what_one_found(self, model, images, tmp_path, monkeypatch):
+        """Rank 0 tells what it is not told itself, in the order of the cases; what an earlier run left in the folder is not part of it."""
+        (images / "P2.nrrd").write_bytes(b"no volume")
+        predict(model, [images / "P1.nii.gz"], tmp_path / "out")
+        (tmp_path / "out" / "P1.prediction.json").rename(tmp_path / "out" / "P0.prediction.json")
+        options, events = SegmentOptions(), Events()
+        others = [asdict(result) for result in predict(model, images, tmp_path / "out", options, rank=1, world_size=2)]
+        monkeypatch.setattr(predict_module, "gather", lambda mine: [mine, {"results": others, "refusal": None}])
+        found = predict_shares(World(0, 2), model, images, tmp_path / "out", options, events)
+        assert [(result.id, result.status) for result in found] == [("P1", "done"), ("P2", "failed"), ("P3", "done")]
+        assert [(case["id"], case["status"]) for case in events.of("case")] == [("P1", "done"), ("P3", "done"), ("P2", "failed")]
+        (warning,) = [values for values in events.of("warning") if values["code"] == "E509"]
+        assert "2 done, 1 failed" in warning["message"]
+
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_a_disk_that_is_full_for_one_rank_ends_all(self, rank, model, images, tmp_path, monkeypatch):
+        def full(*_, **__):
+            raise InputError("The disk is full.", code="E807", path=tmp_path)
+
+        def gather(mine):
+            share = {"results": [], "refusal": {"message": "The disk is full.", "code": "E807", "hint": "", "path": str(tmp_path)}}
+            return [share, mine] if rank else [mine, share]
+
+        monkeypatch.setattr(predict_module, "gather", gather)
+        with pytest.raises(InputError) as raised:
+            predict_shares(World(rank, 2), model, images, tmp_path / "out", SegmentOptions(), Events())
+        assert (raised.value.code, raised.value.path) == ("E807", tmp_path)
+        monkeypatch.setattr(predict_module, "predict", full)
+        with pytest.raises(InputError, match="E807"):
+            predict_shares(World(), model, images, tmp_path / "out", SegmentOptions(), Events())
 
     def test_a_rank_without_work_is_content(self, model, images, tmp_path):
         assert predict(model, images, tmp_path / "out", rank=5, world_size=7) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -98,6 +99,15 @@ def from_owner(value: Tensor, owner: int) -> Tensor:
     shared = value.to(device)
     dist.broadcast(shared, owner)
     return shared.cpu()
+
+
+def gather(value: Any) -> list[Any]:
+    """The values of all ranks, in their order, on every rank: JSON values and paths, of any size."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def wait_for_all() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .data.atomic import write_json
-from .distributed import World, any_rank, choose_device, wait_for_all
+from .distributed import World, any_rank, choose_device
 from .job_options import options_from
 from .protocol import RESULT_FILE, STOP_FILE
 
@@ -41,7 +41,7 @@ class PredictJob:
 def run_predict(job: PredictJob, run_dir: Path, report: Report, world: World) -> dict[str, Any]:
     """Segments; the result lists what became of every case. A stop file ends it; the same job goes on with the cases that are left."""
     from .inference.segmenter import SegmentOptions
-    from .predict import predict, read_results, summary
+    from .predict import predict_shares, summary
     from .training.cpu import prepare_cpu
 
     device = choose_device(job.device, world)
@@ -49,22 +49,18 @@ def run_predict(job: PredictJob, run_dir: Path, report: Report, world: World) ->
         prepare_cpu()
     out_dir = Path(job.out_dir) if job.out_dir else run_dir / "segmentations"
     options = options_from(SegmentOptions, job.segment, "the segmentation")
-    results = predict(
+    results = predict_shares(
+        world,
         Path(job.model),
         [Path(path) for path in job.inputs],
         out_dir,
         options,
         report,
         device=str(device),
-        rank=world.rank,
-        world_size=world.size,
         overwrite=job.overwrite,
         series_uid=job.series_uid,
         should_stop=(run_dir / STOP_FILE).exists,
     )
-    wait_for_all()
-    if world.size > 1:
-        results = read_results(out_dir)
     if any_rank((run_dir / STOP_FILE).exists()):
         return {"stopped_at": sum(result.status != "failed" for result in results)}
     return {"out_dir": str(out_dir), "summary": summary(results), "cases": [asdict(result) for result in results]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from .data.files import label_files, read_volume, write_labels, write_volume
 from .data.segmentation import Segment
 from .data.volume import Volume
 from .dicom.codes import structure_named, terminology_entry
+from .distributed import World, gather
 from .errors import InputError
 from .inference.record import CaseResult, done_before, read_results, record_path, summary
 from .inference.segmenter import Segmentation, Segmenter, SegmentOptions
@@ -75,7 +77,46 @@ def predict(
     segmenter = Segmenter(Path(model), device)
     identity = {**_identity(Path(model), options), **({"series_uid": series_uid} if series_uid else {})}
     run = _Run(segmenter, out_dir, options, identity, overwrite, series_uid, should_stop)
-    return _all(run, mine, report)
+    results = _all(run, mine, report)
+    if world_size == 1:
+        _warn_of_failures(results, report)
+    return results
+
+
+def predict_shares(
+    world: World, model: Path, inputs: Path | Sequence[Path], out_dir: Path, options: SegmentOptions, report: Report, **more: Any
+) -> list[CaseResult]:
+    """``predict`` on every rank, each with its share of the cases; all ranks return the results of all, and rank 0 reports them.
+
+    Args:
+        world: This process among all; alone it is ``predict``.
+        model, inputs, out_dir, options, report: As for ``predict``.
+        **more: Its other arguments, but for ``rank`` and ``world_size``.
+
+    Raises:
+        InputError: What ``predict`` raised on any rank, on all of them: nobody waits for a rank that is gone.
+    """
+    results: list[CaseResult] = []
+    refusal: InputError | None = None
+    try:
+        results = predict(model, inputs, out_dir, options, report, rank=world.rank, world_size=world.size, **more)
+    except InputError as error:
+        refusal = error
+    shares = gather({"results": [asdict(result) for result in results], "refusal": None if refusal is None else _as_values(refusal)})
+    for share in shares:
+        if share["refusal"] is not None:
+            raise refusal or InputError(**share["refusal"])
+    everybody = [[CaseResult(**result) for result in share["results"]] for share in shares]
+    found = [result for row in itertools.zip_longest(*everybody) for result in row if result is not None]
+    if world.size > 1 and world.is_main:
+        for result in itertools.chain(*everybody[1:]):  # those of rank 0 were told as they came
+            _tell(result, report)
+        _warn_of_failures(found, report)
+    return found
+
+
+def _as_values(error: InputError) -> dict[str, str | None]:
+    return {"message": error.message, "code": error.code, "hint": error.hint, "path": None if error.path is None else str(error.path)}
 
 
 def _check_writable(out_dir: Path) -> None:
@@ -95,13 +136,20 @@ def _all(run: _Run, cases: list[Case], report: Report) -> list[CaseResult]:
             break
         results.append(result)
         clock.case_done(worked=result.status != "skipped")
-        report("case", id=case.id, status=result.status, reason=result.reason, code=result.code, files=result.files)
-        for note in result.notes:
-            report("warning", code=note["code"], message=f"{case.id}: {note['message']}", hint=note["hint"])
+        _tell(result, report)
+    return results
+
+
+def _tell(result: CaseResult, report: Report) -> None:
+    report("case", id=result.id, status=result.status, reason=result.reason, code=result.code, files=result.files)
+    for note in result.notes:
+        report("warning", code=note["code"], message=f"{result.id}: {note['message']}", hint=note["hint"])
+
+
+def _warn_of_failures(results: list[CaseResult], report: Report) -> None:
     if any(result.status == "failed" for result in results):
         hint = "Start again to try these again; done ones are kept."
         report("warning", code="E509", message=summary(results), hint=hint)
-    return results
 
 
 def _find(inputs: Path | Sequence[Path], out_dir: Path, report: Report) -> list[Case]:
@@ -303,4 +351,4 @@ def _identity(model: Path, options: SegmentOptions) -> dict[str, Any]:
     return {"model": digest, "options": fields, "semiseg": __version__}
 
 
-__all__ = ["CaseResult", "predict", "read_results", "summary"]
+__all__ = ["CaseResult", "predict", "predict_shares", "read_results", "summary"]

@@ -23,7 +23,7 @@ from .inference.segmenter import SegmentOptions
 from .methods import load_method
 from .methods.base import AbstractMethod
 from .other_site import plan_for_site, words_for_other_site
-from .predict import predict, read_results
+from .predict import predict_shares
 from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
 from .train_job import Resolved, TrainJob, as_json, resolve
 from .train_parts import make_batches, make_method, prepared_for, task_of
@@ -305,22 +305,21 @@ def _score_held_out(
         return {}
     cases = [prepared.cases[index] for index in indices]
     out_dir = run_dir / "segmentations"
-    predict(
+    results = predict_shares(
+        world,
         run_dir / MODEL_FILE,
         [Path(case.image) for case in cases],
         out_dir,
         SegmentOptions(),
         report,
         device=str(device),
-        rank=world.rank,
-        world_size=world.size,
         should_stop=stop_path.exists,
     )
-    if any_rank(stop_path.exists()):  # also waits for all
+    if any_rank(stop_path.exists()):
         return None
     if not world.is_main:
         return {}
-    done = {result.source: result.id for result in read_results(out_dir) if result.status != "failed"}
+    done = {result.source: result.id for result in results if result.status != "failed"}
     pairs = [
         Pair(case.id, out_dir / f"{done[case.image]}.seg.nrrd", Path(case.label), case.is_mask_resampled) for case in cases if case.image in done
     ]
