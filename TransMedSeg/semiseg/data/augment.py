@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .randomness import device_generator
+from .transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,10 @@ def _copy(case: Tensor, follows: list[int], numbers: list[np.ndarray], outside: 
     """Voxels by number along each axis; outside the case its edge values, or ``outside``."""
     for axis, wanted in enumerate(numbers):
         beyond = np.flatnonzero((wanted < 0) | (wanted >= case.shape[axis]))
-        index = torch.from_numpy(wanted.clip(0, case.shape[axis] - 1)).to(case.device)
+        index = to_device(torch.from_numpy(wanted.clip(0, case.shape[axis] - 1)), case.device)
         case = case.index_select(axis, index)
         if outside is not None and len(beyond):
-            case = case.index_fill(axis, torch.from_numpy(beyond).to(case.device), outside)
+            case = case.index_fill(axis, to_device(torch.from_numpy(beyond), case.device), outside)
     return case.permute(*np.argsort(follows).tolist()).contiguous()
 
 
@@ -195,12 +196,12 @@ def _sampling_grid(
     matrix = 2 * matrix / size[:, None]
     offset = (2 * offset + 1) / size - 1
     # grid_sample counts axes from the fastest: both sides of the affine are reversed.
-    matrix, offset = matrix.flip(0).float().to(device), offset.flip(0).float().to(device)
+    matrix, offset = to_device(matrix.flip(0).float(), device), to_device(offset.flip(0).float(), device)
     axes = [torch.arange(count, device=device, dtype=torch.float32) for count in patch_size]
     grid = offset + axes[0].view(-1, 1, 1, 1) * matrix[:, 0]
     grid = grid + axes[1].view(1, -1, 1, 1) * matrix[:, 1] + axes[2].view(1, 1, -1, 1) * matrix[:, 2]
     if draw.bend is not None:
-        nodes = torch.from_numpy(draw.bend).float().to(device)[None]
+        nodes = to_device(torch.from_numpy(draw.bend).float(), device)[None]
         shift = F.interpolate(nodes, size=tuple(patch_size), mode="trilinear", align_corners=True)[0]
         grid = grid + torch.tensordot(shift, matrix, dims=([0], [1]))
     return grid[None]
@@ -269,7 +270,7 @@ def _change_one(x: Tensor, draw: IntensityDraw) -> Tensor:
         new_spread, new_mean = torch.std_mean(unit)
         x = (unit - new_mean) * (spread / new_spread.clamp_min(1e-6)) + mean
     if np.any(draw.bias):
-        coarse = torch.from_numpy(draw.bias).to(x)[None, None]
+        coarse = to_device(torch.from_numpy(draw.bias).to(x.dtype), x.device)[None, None]
         if len(space) == 2:
             coarse = coarse[:, :, 1]
         mode = "trilinear" if len(space) == 3 else "bilinear"

@@ -15,6 +15,7 @@ from ..errors import InputError
 from .augment import AugmentOptions, IntensityDraw, PatchDraw, change_intensity, cut_patch, draw_intensity, draw_patch
 from .cache import PreparedSet
 from .randomness import device_generator, generator_for, seed_for
+from .transfer import to_device
 
 
 class Stream:
@@ -200,8 +201,8 @@ class CaseStore:
             image_array, label_array = self._prepared.arrays(index)
             label_array = self._pseudo.get(index, label_array)
             box, draw = _around(draw, patch_size, image_array.shape)
-            image = torch.from_numpy(np.array(image_array[box])).to(self._device).float()
-            label = None if label_array is None or not with_label else torch.from_numpy(np.array(label_array[box])).to(self._device)
+            image = to_device(torch.from_numpy(np.array(image_array[box])), self._device).float()
+            label = None if label_array is None or not with_label else to_device(torch.from_numpy(np.array(label_array[box])), self._device)
         return cut_patch(image, label if with_label else None, draw, patch_size)
 
 

@@ -152,7 +152,7 @@ class _TwoClassLoss(torch.autograd.Function):
         loss_N = (slope_N - 0.5).abs_().add_(0.5).log_()
         loss_N = margin_N.relu_().sub_(loss_N)
         if weight_N is None:
-            total, loss = loss_N.new_tensor(loss_N.numel()), loss_N.sum()
+            total, loss = loss_N.new_full((), loss_N.numel()), loss_N.sum()
             sum_of_slopes = slope_N.sum()
         else:
             total, loss = weight_N.sum().clamp(min=1), torch.dot(loss_N.flatten(), weight_N.flatten())

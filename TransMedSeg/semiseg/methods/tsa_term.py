@@ -129,7 +129,8 @@ class TSATerm(nn.Module):
             table = logits.new_zeros(logits.shape[1], logits.shape[1])
             return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
         if options.form == "margin":
-            table = logits.new_tensor([[0.0, options.margins[0]], [options.margins[1], 0.0]])
+            background, structure = (logits.new_full((), margin) for margin in options.margins)  # a list would be sent, and waited for
+            table = torch.stack([background, structure]).diag().flip(1)
             return options.tsa_weight * tsa_loss(logits, labels, table, is_truth)
         if progress.iteration % options.statistics_every == 0:
             self.source.update(features, labels, is_truth)
