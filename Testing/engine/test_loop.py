@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -94,6 +95,26 @@ def test_stopping_and_resuming_changes_nothing(name, batches, tmp_path, events):
         assert torch.equal(value, again.state_dict()[key]), key
     assert events.scalars("loss") == whole_events.scalars("loss") and len(events.scalars("loss")) == 20
     assert events.scalars("learning_rate") == whole_events.scalars("learning_rate")
+
+
+def test_compiled_networks_learn_what_others_learn(batches, monkeypatch):
+    """Student and teacher of both stages and whole-case labels; PyTorch traces the networks, and a stand-in takes the place of its code generator."""
+    traced = []
+
+    def backend(graph, inputs):
+        traced.append(sum(node.op == "call_function" for node in graph.graph.nodes))
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    training = {"iterations": 4, "log_every": 2, "optimizer": "sgd"}
+    options = {"preset": "faithful", "pretrain_share": 0.5, "network_options": {"norm": "instance"}}
+    plain, compiled = make_method("bcp", **options), make_method("bcp", **options)
+    assert fit(plain, batches, **training).run().is_complete and not traced
+    assert fit(compiled, batches, compile=True, **training).run().is_complete
+    assert max(traced) > 20, "a network is traced whole"
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[key], value, msg=lambda text, key=key: f"{key}: {text}")
 
 
 @pytest.mark.parametrize("count", (0, 1, 7))

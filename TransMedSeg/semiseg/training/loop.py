@@ -18,6 +18,7 @@ from ..inference.memory import is_out_of_memory
 from ..methods.base import AbstractMethod, Progress, Stage
 from .case_labels import CaseLabels
 from .checkpoint import read_state, write_state
+from .compiling import compile_networks
 from .optimizer import learning_rate, make_optimizer
 from .options import TrainOptions
 from .smaller import in_words
@@ -95,7 +96,7 @@ class Fit:
         self._good: dict[str, Any] = {}
         self._losses: list[dict[str, torch.Tensor]] = []  # of every step since the last look
         if options.compile:
-            self.method.forward = torch.compile(self.method.forward)  # type: ignore[method-assign]
+            compile_networks(self.method)
 
     def run(self) -> Outcome:
         """Trains to the end, or to a stop.
