@@ -11,6 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from semiseg.data.augment import AugmentOptions, PatchDraw, change_intensity, cut_patch, draw_intensity, draw_patch
 from semiseg.data.randomness import device_generator, generator_for, seed_for
+from semiseg.methods.presets import FAITHFUL_LA
 
 ON_GRID = AugmentOptions(flip_axes=(0, 1, 2), quarter_turns=True, rotation_deg=0.0, scale=0.0)
 STILL = AugmentOptions(flip_axes=(), rotation_deg=0.0, scale=0.0)
@@ -120,6 +121,16 @@ def test_every_flip_and_turn_occurs_and_no_other():
         found.add(tuple(matrix.astype(int).ravel()))
     assert len(found) == 8
     assert all(matrix[0] == 1 for matrix in found), "the slice axis was not to be flipped"
+
+
+def test_the_authors_patches_are_mirror_images_alone():
+    """A quarter turn and exactly one flip, always: the four reflections of a square, the image as it was never among them."""
+    found = set()
+    for seed in range(200):
+        matrix = draw_patch(rng_of(seed), (9, 9, 9), (5, 5, 5), AugmentOptions(**FAITHFUL_LA.augment)).matrix
+        assert np.linalg.det(matrix) < 0 and matrix[0, 0] == 1
+        found.add(tuple(matrix.astype(int).ravel()))
+    assert len(found) == 4
 
 
 def test_half_of_the_draws_flip_an_axis():

@@ -14,7 +14,9 @@ from training_cases import CPU, MemoryCases, make_batches, make_method, train_op
 
 from semiseg.data.augment import AugmentOptions
 from semiseg.errors import InputError
+from semiseg.methods import METHODS
 from semiseg.methods.base import AbstractMethod, Progress, Stage
+from semiseg.methods.presets import FAITHFUL_LA
 from semiseg.training import checkpoint, memory
 from semiseg.training.checkpoint import read_state, write_state
 from semiseg.training.loop import MAX_SETBACKS, Fit, _stage_ends
@@ -75,25 +77,25 @@ def stop_after(count):
 # Resume
 
 
-@pytest.mark.parametrize("name", ("supervised", "transmedseg"))
-def test_stopping_and_resuming_changes_nothing(name, batches, tmp_path, events):
-    """Dropout, batch normalization, both stages, averages and statistics included: every bit is the same."""
+@pytest.mark.parametrize(("name", "count"), [(name, 20 if name in ("supervised", "transmedseg") else 6) for name in METHODS])
+def test_stopping_and_resuming_changes_nothing(name, count, batches, tmp_path, events):
+    """Dropout, batch normalization, every stage, averages and statistics included: every bit is the same."""
     options = {"preset": "faithful", "network_options": {"norm": "batch", "dropout": 0.5}}
-    training = {"iterations": 20, "log_every": 1}
+    training = {"iterations": count, "log_every": 1}
     whole, resumed = make_method(name, **options), make_method(name, **options)
     torch.manual_seed(3)
     whole_events = type(events)()
     assert fit(whole, batches, report=whole_events, **training).run().is_complete
     torch.manual_seed(3)
     path = tmp_path / "resume.pt"
-    first = fit(resumed, batches, report=events, state_path=path, should_stop=stop_after(10), **training).run()
-    assert (first.iteration, first.is_complete) == (10, False)
+    first = fit(resumed, batches, report=events, state_path=path, should_stop=stop_after(count // 2), **training).run()
+    assert (first.iteration, first.is_complete) == (count // 2, False)
     torch.manual_seed(99)
     again = make_method(name, seed=5, **options)
     assert fit(again, batches, report=events, state_path=path, **training).run().is_complete
     for key, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
-    assert events.scalars("loss") == whole_events.scalars("loss") and len(events.scalars("loss")) == 20
+    assert events.scalars("loss") == whole_events.scalars("loss") and len(events.scalars("loss")) == count
     assert events.scalars("learning_rate") == whole_events.scalars("learning_rate")
 
 
@@ -158,7 +160,7 @@ def test_the_state_is_saved_now_and_then(batches, tmp_path, events):
     assert list(tmp_path.iterdir()) == [tmp_path / "resume.pt"]
 
 
-FINGERPRINT = {"supervised": [0.61444, 0.55622, 0.52959, 0.51718], "transmedseg": [1.9025, 1.7188, 1.7631, 1.5934]}
+FINGERPRINT = {"supervised": [0.61444, 0.55622, 0.52959, 0.51718], "transmedseg": [1.9036, 1.7274, 1.7663, 1.5981]}
 
 
 @pytest.mark.parametrize("name", FINGERPRINT)
@@ -451,6 +453,13 @@ def test_bcp_step_divides_by_ten_every_sixth_of_the_last_stage():
     assert set(found[:100]) == {1.0}
     assert [found[100 + 50 * sixth] for sixth in range(6)] == pytest.approx([0.1**sixth for sixth in range(6)])
     assert found[149] == 1.0
+
+
+def test_the_authors_rate_is_there_from_the_first_step():
+    options = TrainOptions(**FAITHFUL_LA.training)
+    stages = (Stage("pretrain", 2 / 17), Stage("self_train", 15 / 17))
+    rates = [learning_rate(options, Progress(stage, part, 0.0, step), stages) for stage, part, step in (("pretrain", 0.0, 0), ("self_train", 0.2, 5000))]
+    assert rates == [0.01, pytest.approx(0.001)]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

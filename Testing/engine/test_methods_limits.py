@@ -11,6 +11,7 @@ from training_cases import MemoryCases, last_stage, make_batches, make_method, s
 from semiseg.errors import InputError
 from semiseg.losses.segmentation import cross_entropy_map, dice_and_cross_entropy
 from semiseg.methods.base import Progress, Task
+from semiseg.methods.copy_paste import box_mask
 from semiseg.methods.copy_paste_training import PRETRAIN, SELF_TRAIN
 from semiseg.methods.teacher import Teacher
 
@@ -75,6 +76,28 @@ def test_pretraining_mixes_in_the_stated_share_of_the_steps(batches):
         found = [float(method(batches.batch(step), Progress(PRETRAIN, 0.0, 0.0, 0))["total"]) for step in range(24)]
     mixed = sum(abs(one - other) > 1e-6 for one, other in zip(plain, found))
     assert 6 <= mixed <= 18
+
+
+@pytest.mark.parametrize(("both", "count"), [(True, 4), (False, 2)])
+def test_pretraining_takes_both_mixtures_of_a_pair_or_one_as_the_authors(both, count, monkeypatch):
+    """Frames of the first and cores of the second; and the same the other way round where both are taken."""
+    batch = make_batches(MemoryCases(), counts=(4, 4)).batch(0)
+    method = make_method("bcp", pretrain_mixing=1.0, pretrain_both=both, perturb=False).train()
+    seen = []
+    method.core.student.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    method(batch, Progress(PRETRAIN, 0.0, 0.0, 0))
+    frame = box_mask(tuple(batch.labeled.shape[2:]), _after_the_draw(batch.seed))
+    expected = torch.where(frame, batch.labeled[0::2], batch.labeled[1::2])
+    assert len(seen[0]) == count
+    for found, wanted in zip(seen[0][:: 2 if both else 1], expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def _after_the_draw(seed):
+    """The generator of a step once it has decided whether to mix."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.rand((), generator=generator)
+    return generator
 
 
 # TSA

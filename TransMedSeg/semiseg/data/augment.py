@@ -18,7 +18,7 @@ class AugmentOptions:
     """How patches are moved and recolored.
 
     Attributes:
-        flip_axes: Array axes (0 slice, 1 row, 2 column) that are flipped, each with probability one half. BCP on LA: 1 and 2.
+        flip_axes: Array axes (0 slice, 1 row, 2 column) that may be flipped. BCP on LA: 1 and 2.
         quarter_turns: Turn by 0, 90, 180 or 270 degrees in the row-column plane (BCP on LA); patches with unequal row and column sides by 0 or
             180.
         rotation_deg: Largest turn around each array axis; 0 keeps the voxel grid, so nothing is interpolated.
@@ -26,6 +26,8 @@ class AugmentOptions:
         intensity: Strength of the intensity changes from 0 (off) to 1: contrast curve, bias field, gain, blur and noise.
         elastic: Elastic deformation: standard deviation of the shifts of a grid of 5 x 5 x 5 nodes over the patch, as a part of the distance between
             nodes; 0 is off. Above 0.3 the deformation folds.
+        flip: Of the axes that may be flipped "each" with probability one half (ours), or always exactly "one", so that every patch is a mirror image
+            (BCP on LA).
     """
 
     flip_axes: tuple[int, ...] = (0, 1, 2)
@@ -34,11 +36,14 @@ class AugmentOptions:
     scale: float = 0.2
     intensity: float = 1.0
     elastic: float = 0.0
+    flip: str = "each"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flip_axes", tuple(self.flip_axes))
         if any(axis not in (0, 1, 2) for axis in self.flip_axes):
             raise ValueError(f"flip_axes are 0 (slice), 1 (row) and 2 (column); got {self.flip_axes}")
+        if self.flip not in ("each", "one") or (self.flip == "one" and not self.flip_axes):
+            raise ValueError(f"flip is 'each' or 'one', and 'one' needs flip_axes; got {self.flip!r} of {self.flip_axes}")
         if not (0 <= self.rotation_deg <= 180 and 0 <= self.scale < 1 and 0 <= self.intensity <= 2):
             raise ValueError(f"rotation_deg is 0 to 180, scale 0 to 1 and intensity 0 to 2; got {self}")
         if not 0 <= self.elastic <= 0.5:
@@ -91,7 +96,10 @@ def draw_patch(
     if flat[0]:
         angles[1:] = 0.0
     scales = np.exp(rng.uniform(-options.scale, options.scale, 3))
-    flips = np.where((rng.random(3) < 0.5) & np.isin([0, 1, 2], options.flip_axes), -1.0, 1.0)
+    is_flipped = (rng.random(3) < 0.5) & np.isin([0, 1, 2], options.flip_axes)
+    if options.flip == "one":
+        is_flipped = np.arange(3) == options.flip_axes[int(rng.integers(len(options.flip_axes)))]
+    flips = np.where(is_flipped, -1.0, 1.0)
     turns = int(rng.integers(4)) if options.quarter_turns else 0
     if size[1] != size[2]:
         turns -= turns % 2

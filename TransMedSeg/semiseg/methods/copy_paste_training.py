@@ -39,6 +39,8 @@ class CopyPasteOptions:
         pretrain_share: Part of all iterations that pretrains. BCP: 2,000 of 17,000. Ours: with strong augmentation the labels alone go on teaching for
             thousands of steps, and pseudo-labels of an unsettled network cost Dice (docs/decisions.md, negative results).
         pretrain_mixing: Probability that a pretraining batch is mixed. BCP: 1. Ours: mixtures cost Dice, see docs/decisions.md, negative results.
+        pretrain_both: Pretraining takes both mixtures of each pair of images. BCP: one, the frame of the first and the core of the second. Ours: no
+            label is wasted.
         mixing: Probability that a self-training batch is mixed; otherwise labeled and unlabeled images stay whole. BCP: 1; BCP's preset "plus": 0.25.
             Ours: with instance normalization a network that sees mixtures meets other statistics at inference, and whole images show where an
             organ lies.
@@ -64,6 +66,7 @@ class CopyPasteOptions:
 
     pretrain_share: float = 0.8
     pretrain_mixing: float = 0.0
+    pretrain_both: bool = True
     mixing: float = 0.0
     box_fraction: float = 2 / 3
     pseudo_weight: float = 1.0
@@ -94,6 +97,7 @@ class CopyPasteOptions:
 FAITHFUL = {
     "pretrain_share": 2 / 17,
     "pretrain_mixing": 1.0,
+    "pretrain_both": False,
     "mixing": 1.0,
     "pseudo_weight": 0.5,
     "average_buffers": False,
@@ -188,7 +192,7 @@ class CopyPasteTraining(nn.Module):
             self.teacher.update(self.student, progress.iteration)
 
     def pretrain(self, batch: Batch) -> dict[str, Tensor]:
-        """Labeled images mixed with labeled images; both mixtures of each pair, so no label is wasted."""
+        """Labeled images mixed with labeled images."""
         images = batch.perturb_labeled() if self.options.perturb else batch.labeled
         labels = batch.labels
         generator = torch.Generator().manual_seed(batch.seed)
@@ -196,6 +200,8 @@ class CopyPasteTraining(nn.Module):
             frame = self._frame(images, generator)
             partner = torch.arange(len(images), device=images.device) ^ 1  # 0 with 1, 2 with 3, ...
             images, labels = mix(images, images[partner], frame), mix(labels, labels[partner], frame)
+            if not self.options.pretrain_both:
+                images, labels = images[0::2], labels[0::2]
         return {"supervised": dice_and_cross_entropy(self.student(images).logits, labels)}
 
     def self_train(self, batch: Batch) -> SelfTrainingStep:
