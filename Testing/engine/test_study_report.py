@@ -16,9 +16,11 @@ import pytest
 from study_bed import CASES, DIFFICULTY, stand_in, starts, wish, write_study
 
 from semiseg.cli import main
+from semiseg.metrics.score import PREDICTION_EMPTY
 from semiseg.study.conduct import StudyJob, make_plan
+from semiseg.study.record import num_starts
 from semiseg.study.report import write_study_report
-from semiseg.study.statistics import case_means, paired_differences, paired_interval, summarize
+from semiseg.study.statistics import case_means, coverage, paired_differences, paired_interval, summarize
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for the worker")
 
@@ -67,7 +69,19 @@ def test_differences_take_the_seeds_that_both_rows_have():
     first = {0: {"a": 0.5, "b": math.nan}, 1: {"a": 0.9, "b": 0.1}}
     assert paired_differences({0: {"a": 0.6, "b": 0.3}}, first) == pytest.approx({"a": 0.1})
     assert paired_differences({1: {"a": 0.6, "b": 0.3}}, first) == pytest.approx({"a": -0.3, "b": 0.2})
-    assert paired_differences({7: {"a": 0.6}}, first) == pytest.approx({"a": -0.1}), "without a common seed each has its own"
+    assert paired_differences({7: {"a": 0.6, "b": 0.3}}, first) == {} and paired_interval({7: {"a": 0.6, "b": 0.3}}, first) is None, "another training is no pair"
+    uneven = paired_differences({0: {"a": math.nan}, 1: {"a": 0.6}}, {0: {"a": 0.5}, 1: {"a": 0.5}, 2: {"a": 0.1}})
+    assert uneven == pytest.approx({"a": 0.1}), "a case that is not defined in a seed leaves that seed out of both rows"
+
+
+def test_what_the_intervals_of_few_cases_hold():
+    rng = np.random.default_rng(3)
+    for count in (5, 10, 30):
+        samples = rng.normal(0.0, 1.0, (1500, count))
+        means = samples[:, rng.integers(0, count, (400, count))].mean(2)
+        low, high = np.percentile(means, [2.5, 97.5], axis=1)
+        assert coverage(count) == pytest.approx(((low <= 0) & (high >= 0)).mean(), abs=0.025)
+    assert coverage(10) < 0.91 and 0.93 < coverage(30) < 0.95
 
 
 # The report
@@ -181,6 +195,90 @@ def test_any_row_can_be_what_the_others_are_compared_with(done):
     assert "Δ Dice to bcp" in page and "against the row bcp" in page and "Δ Dice to supervised" not in page
     assert float(rows["2", "left atrium", "supervised"]["difference_to_reference"]) == pytest.approx(-0.03)
     assert rows["2", "left atrium", "bcp"]["difference_to_reference"] == ""
+
+
+def cells(page: str, heading: str) -> dict[str, list[str]]:
+    """The rows of the first table below a heading, by their first cell."""
+    table = page[page.index(f">{heading}</h") :].partition("</table>")[0]
+    rows = [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in table.split("<tr>")[1:]]
+    return {row[0]: row[1:] for row in rows}
+
+
+@pytest.fixture
+def report_of(done):
+    """Writes the report of the finished study anew, and once more when its folders are as they were."""
+    path, out_dir = done
+    plan, _ = make_plan(StudyJob(str(path), device="cpu"), out_dir)
+    yield lambda: write_study_report(plan.study, plan.place).read_text(encoding="utf-8")
+    write_study_report(plan.study, plan.place)
+
+
+def test_rows_say_how_many_of_their_seeds_are_done(done, report_of, monkeypatch):
+    _, out_dir = done
+    page = report_of()
+    assert "This study is not finished" in page and "Done so far: bcp 3 of 4. All other rows are complete." in page
+    first, second = cells(page, "phantoms, 2 labels"), cells(page, "phantoms, 4 labels")
+    assert (first["bcp"][0], second["bcp"][0], second["supervised"][0], second["mean_teacher"][0]) == ("2", "1 of 2", "2", "1")
+    assert first["bcp"][6] == "+0.030 [+0.030, +0.030]" and second["bcp"][6] == "+0.030 [+0.030, +0.030], 1 seed"
+    assert page.count("their means are no ranking") == 2, "below the first structure of both tables"
+    hidden = {name: out_dir / "runs" / name for name in ("bcp-2labels-seed0", "bcp-2labels-seed1", "supervised-4labels-seed0", "supervised-4labels-seed1")}
+    for name, folder in hidden.items():
+        folder.rename(out_dir / name)
+    try:
+        page = report_of()
+    finally:
+        for name, folder in hidden.items():
+            (out_dir / name).rename(folder)
+    assert cells(page, "phantoms, 2 labels")["bcp"] == ["0 of 2", *["–"] * 11], "a row without a run is missing in plain sight"
+    assert cells(page, "phantoms, 4 labels")["bcp"][6] == "–" and "supervised has no finished run here" in page
+
+
+def test_masks_in_which_nothing_was_found_are_counted(done, report_of):
+    _, out_dir = done
+    assert "found nothing" not in report_of()
+    path = out_dir / "runs" / "bcp-2labels-seed0" / "dice.json"
+    before = path.read_text()
+    document = json.loads(before)
+    document["rows"][0]["note"] = PREDICTION_EMPTY
+    path.write_text(json.dumps(document))
+    try:
+        found = cells(report_of(), "phantoms, 2 labels")
+    finally:
+        path.write_text(before)
+    assert (found["row"][-1], found["bcp"][-1], found["supervised"][-1]) == ("found nothing", "1 of 20", "0 of 20")
+
+
+def test_the_time_of_an_interrupted_run_is_not_told_as_a_whole(done, report_of):
+    _, out_dir = done
+    events = [out_dir / "runs" / f"mean_teacher-{count}labels-seed0" / "events.jsonl" for count in (2, 4)]
+    assert [num_starts(path.parent) for path in events] == [1, 1] and cells(report_of(), "Cost")["mean_teacher"][5] == "0.1"
+    before = [path.read_text() for path in events]
+    for path, text in zip(events, before):
+        path.write_text(text + text)
+    try:
+        assert cells(report_of(), "Cost")["mean_teacher"][5] == "–" and cells(report_of(), "Cost")["bcp"][5] == "0.1"
+    finally:
+        for path, text in zip(events, before):
+            path.write_text(text)
+
+
+def test_a_ceiling_stands_in_the_table_of_the_others(tmp_path, monkeypatch):
+    """A row with a number of labels of its own is compared with the reference of each table, and says its number; the protocol names what the jobs say."""
+    stand_in(tmp_path, monkeypatch)
+    monkeypatch.setattr("semiseg.study.schedule._SECONDS_BETWEEN_LOOKS", 0.01)
+    rows = [{"method": "supervised"}, {"method": "bcp"}, {"method": "supervised", "name": "ceiling", "labels": [4]}]
+    common = {"network": "vnet", "network_options": {"width": 8}, "training": {"patch_size": [48, 64, 32], "optimizer": "sgd"}}
+    path, out_dir = write_study(tmp_path, rows=rows, labels=[2], seeds=[0], budget={"seconds": 60}, common=common), tmp_path / "out"
+    assert main(["study", str(path), str(out_dir), "--device", "cpu"]) == 0
+    page = (out_dir / "report.html").read_text(encoding="utf-8")
+    found = cells(page, "phantoms, 2 labels")
+    assert found["ceiling (4 labels)"][6] == "+0.004 [+0.004, +0.004]" and "phantoms, 4 labels" not in page and "Number of labeled cases" not in page
+    summary = {row["row"]: row for row in read(out_dir / "summary.csv") if (row["metric"], row["structure"]) == ("dice", "left atrium")}
+    assert (summary["ceiling"]["labels"], summary["ceiling"]["reference_labels"], summary["bcp"]["labels"], summary["bcp"]["seeds_asked"]) == ("4", "2", "2", "1")
+    assert "not finished" not in page and "With 5 cases such intervals are too narrow" in page
+    assert "The budget was not kept: 60 s were asked for, and the runs took 30 to 60 s" in page, "the stand-in says 0.1 s a step, its probe 0.2 s"
+    for words in ("Network vnet, width 8", "grid of the volumes", "patches 48 × 64 × 32", "sgd", "largest piece", "overlapping windows"):
+        assert words in page, words
 
 
 def test_an_unfinished_study_is_reported_as_such(tmp_path):

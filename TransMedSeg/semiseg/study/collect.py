@@ -86,12 +86,18 @@ class Results:
     @property
     def conditions(self) -> list[Condition]:
         """In the order of the study; only those with a scored run."""
-        found = [Condition(data.name, labels) for data in self.study.data for labels in self._labels]
+        counts = list(dict.fromkeys(run.labels for run in self.runs if not self.is_guest(run.line)))
+        found = [Condition(data.name, labels) for data in self.study.data for labels in counts]
         return [one for one in found if any(self.of(one, line) for line in self.lines)]
 
-    @property
-    def _labels(self) -> list[int | None]:
-        return list(dict.fromkeys(run.labels for run in self.runs))
+    def is_guest(self, line: Line) -> bool:
+        """Whether a row has one number of labels of its own, such as a ceiling with every label: it stands in every table of its data."""
+        has_hosts = any(count in self.study.labels for one in self.lines for count in one.labels)
+        return has_hosts and len(line.labels) == 1 and line.labels[0] not in self.study.labels
+
+    def labels_of(self, condition: Condition, line: Line) -> int | None:
+        """With how many labels a row of a table was trained."""
+        return line.labels[0] if self.is_guest(line) else condition.labels
 
     @property
     def structures(self) -> list[str]:
@@ -100,11 +106,25 @@ class Results:
         return [ALL, *names] if len(names) > 1 else names
 
     def of(self, condition: Condition, line: Line) -> list[Scored]:
-        """The runs of one row of one table, by seed."""
-        return [
-            one for one in self.scored
-            if one.run.line.name == line.name and one.run.data.name == condition.data and one.run.labels == condition.labels
-        ]  # fmt: skip
+        """The runs of one row of one table that are done, by seed."""
+        found = {run.id for run in self.planned(condition, line)}
+        return [one for one in self.scored if one.run.id in found]
+
+    def planned(self, condition: Condition, line: Line) -> list[Run]:
+        """The runs that a row of a table has when the study is done; none where the row is not part of the table."""
+        labels = self.labels_of(condition, line)
+        return [run for run in self.runs if run.line.name == line.name and run.data.name == condition.data and run.labels == labels]
+
+    def is_uneven(self, condition: Condition) -> bool:
+        """Whether the rows of a table rest on different numbers of seeds; those without any have no number to mistake."""
+        return len({count for line in self.lines if (count := len(self.of(condition, line)))}) > 1
+
+    def title(self, condition: Condition, line: Line) -> str:
+        """A row's name, with what sets it apart from the others of its table: labels of its own, and fewer seeds than others have."""
+        labels, seeds = self.labels_of(condition, line), len(self.of(condition, line))
+        apart = [f"{'all' if labels is None else labels} labels"] if self.is_guest(line) else []
+        apart += [f"{seeds} seed{'s' * (seeds != 1)}"] if self.is_uneven(condition) else []
+        return f"{line.name} ({', '.join(apart)})" if apart else line.name
 
     def values(self, condition: Condition, line: Line, structure: str, metric: str) -> dict[int, dict[str, float]]:
         """A metric by seed and case."""
@@ -122,7 +142,7 @@ class Results:
         return next((line for line in lines if line.name == self.study.reference), lines[0])
 
     def difference(self, condition: Condition, line: Line, structure: str, metric: str) -> Interval | None:
-        """Against the reference; None for that row itself, and where one of the two has no run."""
+        """Against the reference, over the seeds that both have; None for that row itself, and where the two share none."""
         reference = self.reference
         values, other = (self.values(condition, one, structure, metric) for one in (line, reference))
         return paired_interval(values, other) if line.name != reference.name and values and other else None

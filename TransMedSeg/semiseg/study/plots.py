@@ -15,7 +15,9 @@ from .statistics import case_means, paired_differences
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """Colors that color-blind people tell apart (Okabe and Ito), and a brown."""
 
-_MARKS = "osD^vPX<"
+_MARKS = "osD^vPX"
+"""One fewer than colors: rows that share a color differ in their mark."""
+
 _FONT = 8
 
 
@@ -45,7 +47,7 @@ def per_volume(results: Results, condition: Condition, structure: str) -> bytes:
         heights = [row + 0.5 * place[case] for case in by_case]
         axes.plot(list(by_case.values()), heights, "o", markersize=3, color=COLORS[0], alpha=0.75, linestyle="none", zorder=3)
         axes.plot([np.mean(known)], [row], "D", markersize=4.5, color=COLORS[1], zorder=4)
-    axes.set(yticks=range(len(shown)), yticklabels=[line.name for line in shown], xlabel=f"Dice, {structure}")
+    axes.set(yticks=range(len(shown)), yticklabels=[results.title(condition, line) for line in shown], xlabel=f"Dice, {structure}")
     axes.invert_yaxis()
     return _png(figure, axes)
 
@@ -63,7 +65,8 @@ def differences(results: Results, condition: Condition, structure: str) -> bytes
         axes.plot([interval.low, interval.high], [row, row], color=COLORS[0], linewidth=1.6)
         axes.plot([interval.mean], [row], "o", markersize=6, color=COLORS[0], markerfacecolor=COLORS[0] if is_apart else "white")
     label = f"difference in Dice to {results.reference.name}, {structure}"
-    axes.set(yticks=range(len(found)), yticklabels=[line.name for line, _ in found], xlabel=label, ylim=(len(found) - 0.4, -0.6))
+    names = [results.title(condition, line) for line, _ in found]
+    axes.set(yticks=range(len(found)), yticklabels=names, xlabel=label, ylim=(len(found) - 0.4, -0.6))
     return _png(figure, axes)
 
 
@@ -80,7 +83,8 @@ def per_structure(results: Results, condition: Condition) -> bytes | None:
             values = results.values(condition, line, name, "dice")
             means = [_nanmean(by_case.values()) for by_case in values.values()]
             x = place - 0.4 + (row + 0.5) * width
-            axes.bar(x, _nanmean(means), width * 0.9, color=COLORS[row % len(COLORS)], alpha=0.35, label=line.name if place == 0 else None)
+            hatch = "///" if row >= len(COLORS) else None  # a second round of the colors
+            axes.bar(x, _nanmean(means), width * 0.9, color=COLORS[row % len(COLORS)], alpha=0.35, hatch=hatch, label=results.title(condition, line) if place == 0 else None)
             axes.plot([x] * len(means), means, "o", markersize=3, color=COLORS[row % len(COLORS)])
     axes.set(xticks=range(len(names)), xticklabels=names, ylabel="Dice")
     axes.legend(fontsize=_FONT - 1, bbox_to_anchor=(1.01, 1), loc="upper left")
@@ -88,14 +92,19 @@ def per_structure(results: Results, condition: Condition) -> bytes | None:
 
 
 def over_labels(results: Results, data: str, structure: str) -> bytes | None:
-    """Mean Dice over the number of labeled cases; bars are the spread over seeds. None with one number."""
+    """Mean Dice over the number of labeled cases; bars are the spread over seeds, lines across are rows with a number of their own. None with one number."""
     counts = [condition for condition in results.conditions if condition.data == data and condition.labels is not None]
     if len(counts) < 2:
         return None
     figure, axes = _figure(6.4, 3.6)
     for place, line in enumerate(results.lines):
         points = [(one.labels, results.summary(one, line, structure, "dice")) for one in counts]
-        _trend(axes, [(x, summary) for x, summary in points if summary is not None], line.name, place)
+        known = [(x, summary) for x, summary in points if summary is not None]
+        if results.is_guest(line) and known:
+            name = f"{line.name} ({results.labels_of(counts[0], line)} labels)"
+            axes.axhline(known[0][1].mean, color=COLORS[place % len(COLORS)], linestyle="--", linewidth=1.2, label=name)
+        else:
+            _trend(axes, known, line.name, place)
     axes.set_xscale("log", base=2)
     ticks = [one.labels for one in counts]
     axes.set(xticks=ticks, xticklabels=[str(one) for one in ticks], xlabel="labeled cases", ylabel=f"Dice, {structure}")
@@ -140,10 +149,11 @@ def case_map(results: Results, condition: Condition, structure: str) -> bytes | 
         return None
     limit = max(float(np.nanmax(np.abs(grid))), 0.01)
     figure, axes = _figure(max(5.5, 2.6 + 0.22 * len(cases)), 0.3 * len(others) + 1.7)
+    axes.set_facecolor("#cccccc")  # what is not defined; white is "no difference"
     image = axes.imshow(grid, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02).ax.tick_params(labelsize=_FONT - 1)
-    axes.set(yticks=range(len(others)), yticklabels=[line.name for line in others], xticks=range(len(cases)))
-    axes.set_xticklabels(cases, rotation=90, fontsize=_FONT - 2)
+    axes.set(yticks=range(len(others)), yticklabels=[results.title(condition, line) for line in others], xticks=range(len(cases)))
+    axes.set_xticklabels([_short(case) for case in cases], rotation=90, fontsize=_FONT - 2)
     return _png(figure, axes, grid=False)
 
 
@@ -152,6 +162,11 @@ def _trend(axes: Any, points: list[tuple[float, Any]], name: str, place: int) ->
         bars = [0.0 if math.isnan(summary.sd_seeds) else summary.sd_seeds for _, summary in points]
         style = {"color": COLORS[place % len(COLORS)], "marker": _MARKS[place % len(_MARKS)], "markersize": 4, "linewidth": 1.3, "capsize": 3}
         axes.errorbar([x for x, _ in points], [summary.mean for _, summary in points], bars, label=name, **style)
+
+
+def _short(case: str) -> str:
+    """Both ends of a long name: one of them tells cases apart."""
+    return case if len(case) <= 14 else f"{case[:6]}…{case[-6:]}"
 
 
 def _shown(results: Results, condition: Condition) -> list[Line]:

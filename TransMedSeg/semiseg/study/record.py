@@ -85,6 +85,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def num_starts(folder: Path) -> int:
+    """How often work on a folder began; more than once: it was interrupted."""
+    return sum(event["kind"] == "started" for event in read_events(folder / EVENTS_FILE)[0])
+
+
 def put_aside(folder: Path, shelf: Path) -> Path:
     """Moves a folder that is to be made anew; nothing is deleted."""
     number = 1

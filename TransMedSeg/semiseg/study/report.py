@@ -8,10 +8,12 @@ import math
 from pathlib import Path
 
 from ..data.atomic import write_text
+from ..metrics.score import PREDICTION_EMPTY
 from ..report.html import figure, page, table
-from . import plots, words
-from .collect import Condition, Results, collect
+from . import plots, record, words
+from .collect import ALL, Condition, Results, collect
 from .definition import Study
+from .grid import Line
 from .sheets import CASES_FILE, RUNS_FILE, SUMMARY_FILE, state_of, write_sheets
 from .statistics import Interval, Summary
 from .tasks import Place
@@ -26,7 +28,7 @@ _METRICS = (
     ("assd_mm", "ASSD (mm)", "{:.2f}"),
 )
 _STYLE = """
-body{max-width:76rem}.wide{overflow-x:auto}.wide td{white-space:nowrap}.wide table{font-size:.9rem}.wide td,.wide th{padding:.25rem .5rem}.wide th{vertical-align:bottom}.text td{white-space:normal}td{vertical-align:top}td:nth-child(2),th:nth-child(2){text-align:right}
+body{max-width:76rem}.wide{overflow-x:auto}.wide td{white-space:nowrap}.wide table{font-size:.85rem}.wide td,.wide th{padding:.25rem .4rem}.wide th{vertical-align:bottom}.text td{white-space:normal}td{vertical-align:top}td:nth-child(2),th:nth-child(2){text-align:right}
 .text td,.text th{text-align:left}.plots img{max-width:100%;height:auto}.plots figcaption{max-width:40rem}.warn{color:#b00020}
 """
 
@@ -69,7 +71,9 @@ def _state(results: Results) -> str:
     words_ = [f"{states.count('done')} of {len(states)} runs are done"]
     if states.count("failed"):
         words_.append(f"<span class=warn>{states.count('failed')} failed</span>")
-    return ", ".join(words_) + "."
+    is_done = states.count("done") == len(states)
+    partial = "" if is_done else "<b class=warn>This study is not finished: every number may still change.</b> "
+    return partial + ", ".join(words_) + "."
 
 
 def _condition(results: Results, condition: Condition) -> list[str]:
@@ -77,7 +81,7 @@ def _condition(results: Results, condition: Condition) -> list[str]:
     structures = results.structures
     for place, structure in enumerate(structures):
         heading = f"<h3>{html.escape(structure)}</h3>" if len(structures) > 1 else ""
-        body = heading + f"<div class=wide>{table(_score_rows(results, condition, structure))}</div>"
+        body = heading + f"<div class=wide>{table(_score_rows(results, condition, structure))}</div>" + (_below(results, condition) if place == 0 else "")
         parts.append(body if place == 0 else f"<details><summary>{html.escape(structure)}</summary>{body}</details>")
     if plots.can_draw():
         parts.append("<div class=plots>" + "".join(_pictures(results, condition)) + "</div>")
@@ -88,34 +92,79 @@ def _condition(results: Results, condition: Condition) -> list[str]:
 
 def _score_rows(results: Results, condition: Condition, structure: str) -> list[list[str]]:
     selected = words.has_selected(results) and structure == results.structures[0]
-    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", f"Δ Dice to {results.reference.name} [95 %]", *(title for _, title, _ in _METRICS)]
-    rows = [heading + (["best on test: not the protocol"] if selected else [])]
+    empty = {line.name: _empty(results, condition, line, structure) for line in results.lines}
+    has_empty = any(count for count, _ in empty.values())
+    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", f"Δ Dice to {results.reference.name} [95 % CI]", *(title for _, title, _ in _METRICS)]
+    rows = [heading + ["found nothing"] * has_empty + ["best on test: not the protocol"] * selected]
     for line in results.lines:
+        planned, done = len(results.planned(condition, line)), len(results.of(condition, line))
+        if not planned:
+            continue
+        labels = f" ({_labels(results.labels_of(condition, line))})" if results.is_guest(line) else ""
+        row = [line.name + labels, str(done) if done == planned else f"{done} of {planned}"]
         summary = results.summary(condition, line, structure, "dice")
         if summary is None:
+            rows.append(row + ["–"] * (len(rows[0]) - len(row)))
             continue
-        row = [line.name, str(summary.num_seeds), str(summary.num_cases), *(_number(value, "{:.3f}") for value in _dice(summary))]
-        row.append(_interval(results.difference(condition, line, structure, "dice"), is_reference=line.name == results.reference.name))
+        row += [str(summary.num_cases), *(_number(value, "{:.3f}") for value in _dice(summary))]
+        row.append(_compared(results, condition, line, structure))
         for metric, _, form in _METRICS:
             other = results.summary(condition, line, structure, metric)
             row.append(_number(other.mean, form) if other else "–")
+        row += [f"{empty[line.name][0]} of {empty[line.name][1]}"] * has_empty
         rows.append(row + ([_selected(results, condition, line)] if selected else []))
     return rows
+
+
+def _labels(count: int | None) -> str:
+    return "all labels" if count is None else f"{count} labels"
+
+
+def _empty(results: Results, condition: Condition, line: Line, structure: str) -> tuple[int, int]:
+    """How many masks of a row are empty where the reference is not, and of how many."""
+    rows = [row for one in results.of(condition, line) for row in one.table.rows if structure in (ALL, row.label)]
+    return sum(PREDICTION_EMPTY in row.note for row in rows), len(rows)
+
+
+def _below(results: Results, condition: Condition) -> str:
+    """What a reader of this table must know before comparing its rows."""
+    sentences = []
+    if results.is_uneven(condition):
+        sentences.append(
+            f"The rows rest on different numbers of seeds: their means are no ranking. Δ takes only the seeds that a row shares with {results.reference.name}."
+        )
+    if not results.of(condition, results.reference):
+        sentences.append(f"The reference {results.reference.name} has no finished run here, so no row can be compared.")
+    return f"<p class=warn>{html.escape(' '.join(sentences))}</p>" if sentences else ""
 
 
 def _dice(summary: Summary) -> list[float]:
     return [summary.mean, summary.sd_seeds, summary.sd_cases, summary.smallest]
 
 
-def _interval(interval: Interval | None, is_reference: bool) -> str:
-    if is_reference:
+def _compared(results: Results, condition: Condition, line: Line, structure: str) -> str:
+    if line.name == results.reference.name:
         return "reference"
+    interval = results.difference(condition, line, structure, "dice")
     if interval is None:
         return "–"
-    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+    most = max(len(results.of(condition, one)) for one in (line, results.reference))
+    return _interval(interval) + (f", {_seeds(interval.num_seeds)}" if interval.num_seeds < most else "")
 
 
-def _selected(results: Results, condition: Condition, line: object) -> str:
+def _interval(interval: Interval) -> str:
+    return f"{_signed(interval.mean)} [{_signed(interval.low)}, {_signed(interval.high)}]"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count != 1)}"
+
+
+def _selected(results: Results, condition: Condition, line: Line) -> str:
     """Mean over the runs that recorded it."""
     runs = results.of(condition, line)
     found = [one.best_on_test for one in runs if one.best_on_test is not None]
@@ -128,8 +177,8 @@ def _pictures(results: Results, condition: Condition) -> list[str]:
     where = condition.title
     found = [
         (plots.per_volume(results, condition, structure), f"{where}: every held-out volume, averaged over seeds. Gray: quartiles and median. Diamond: mean."),
-        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference.name} with its 95 % interval. Filled: the interval leaves zero aside."),
-        (plots.case_map(results, condition, structure), f"{where}: difference to {results.reference.name} for every volume, its hardest volume on the left. Blue: better than {results.reference.name}."),
+        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference.name}, equal seeds only, with its 95 % interval over cases. Filled: the interval excludes zero, for these trainings; other seeds are not in it."),
+        (plots.case_map(results, condition, structure), f"{where}: difference to {results.reference.name} for every volume, its hardest volume on the left. Blue: better than {results.reference.name}. Gray: not defined."),
         (plots.per_structure(results, condition), f"{where}: every structure; a dot is a seed."),
     ]
     found += [(png, f"{where}: Dice over {option}; bars are the spread over seeds.") for option, png in plots.over_option(results, condition, structure)]
@@ -158,14 +207,15 @@ def _costs(results: Results) -> str:
             continue
         step_ms = _step_ms(found)
         gpu, host = _mean([one.get("peak_gpu_memory_gb", 0) for one in found]), _mean([one.get("peak_host_memory_gb", 0) for one in found])
+        whole = [float(one.result.get("wall_s", 0.0)) for one in results.scored if one.run.line.name == line.name and record.num_starts(results.place.run_dir(one.run)) == 1]
         rows.append([
             line.name, str(len(found)), f"{_mean([one.get('iterations', 0) for one in found]):,.0f}", f"{step_ms:,.0f}", f"{step_ms / reference_ms:.2f} ×" if reference_ms else "–",
-            f"{_mean([one['train_s'] for one in found]) / 60:.1f}", f"{_mean([float(one.get('wall_s', 0.0)) for one in found]) / 60:.1f}",
+            f"{_mean([one['train_s'] for one in found]) / 60:.1f}", f"{_mean(whole) / 60:.1f}" if whole else "–",
             f"{found[0].get('parameters', 0):,}", f"{found[0].get('trained_parameters', 0):,}", f"{host:.2f}" if host else "–",
             *([f"{gpu:.2f}" if gpu else "–"] if has_gpu else []),
         ])  # fmt: skip
     note = (
-        "Means over runs. Training: steps alone; a budget of seconds is kept as well as this column says. Parameters: of the network that is deployed; trained: of everything that has a gradient. Memory: the most a run held at once by the end of its "
+        "Means over runs. Training: steps alone; a budget of seconds is kept as well as this column says. With looks and saving: of runs that were never interrupted. Parameters: of the network that is deployed; trained: of everything that has a gradient. Memory: the most a run held at once by the end of its "
         "training, code and data included. Runs side by side slow each other."
     )
     return f"<h2>Cost</h2><div class=wide>{table(rows)}</div><p class=note>{note}</p>"
@@ -177,12 +227,14 @@ def _step_ms(found: list[dict]) -> float:
 
 def _rows(results: Results) -> str:
     has_notes = any(line.note for line in results.lines)
-    rows = [["row", "method", "options", *(["note"] if has_notes else [])]]
+    rows = [["row", "method", "options beside the common ones", *(["note"] if has_notes else [])]]
     for line in results.lines:
         own = {name: value for name, value in line.job.items() if name != "method" and value != results.study.common.get(name)}
-        options = ", ".join(_flat("", own)) or "as common"
+        options = ", ".join(_flat("", own))
         taken = "; ".join(f"{name}: mean of {', '.join(source['scalars'])} in {source['row']}" for name, source in line.take.items())
-        rows.append([line.name, line.method, "; ".join(filter(None, [options, taken])), *([line.note] if has_notes else [])])
+        rows.append([line.name, line.method, "; ".join(filter(None, [options, taken])) or "–", *([line.note] if has_notes else [])])
+    if all(row[2] == "–" for row in rows[1:]):
+        rows = [[*row[:2], *row[3:]] for row in rows]
     return f"<h2>Rows</h2><div class='wide text'>{table(rows)}</div>"
 
 

@@ -67,7 +67,9 @@ def _cases(results: Results) -> list[list[Any]]:
 
 def _summary(results: Results) -> list[list[Any]]:
     heading = ["data", "labels", "structure", "metric", "row", *_SUMMARY]
-    rows: list[list[Any]] = [[*heading, "difference_to_reference", "interval_low", "interval_high", "interval_cases", "interval_seeds"]]
+    rows: list[list[Any]] = [
+        [*heading, "difference_to_reference", "interval_low", "interval_high", "interval_cases", "interval_seeds", "reference_labels", "seeds_asked"]
+    ]
     for condition in results.conditions:
         for structure in results.structures:
             for metric in METRICS:
@@ -78,7 +80,8 @@ def _summary(results: Results) -> list[list[Any]]:
                     difference = results.difference(condition, line, structure, metric)
                     interval = [difference.mean, difference.low, difference.high, difference.num_cases, difference.num_seeds] if difference else [None] * 5
                     numbers = [getattr(summary, name) for name in _SUMMARY]
-                    rows.append([condition.data, condition.labels, structure, metric, line.name, *numbers, *interval])
+                    where = [condition.data, results.labels_of(condition, line), structure, metric, line.name]
+                    rows.append([*where, *numbers, *interval, condition.labels, len(results.planned(condition, line))])
     return rows
 
 

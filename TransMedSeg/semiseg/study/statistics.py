@@ -23,7 +23,7 @@ class Interval:
         mean: Over cases, in the unit of the metric; each case is averaged over seeds first.
         low, high: Ends of the 95 % percentile interval of the bootstrap over cases.
         num_cases: Cases that both rows have.
-        num_seeds: Seeds that both rows have; 0 when they share none and each is averaged over its own.
+        num_seeds: Seeds that both rows have; no other enters.
     """
 
     mean: float
@@ -89,7 +89,7 @@ def paired_interval(values: Values, reference: Values, seed: int = 0, resamples:
         resamples: Draws.
 
     Returns:
-        None when fewer than two cases are defined in both.
+        None when the rows share no seed, or fewer than two cases are defined in both.
     """
     differences = np.array(list(paired_differences(values, reference).values()))
     if len(differences) < 2:
@@ -98,20 +98,28 @@ def paired_interval(values: Values, reference: Values, seed: int = 0, resamples:
     means = differences[rng.integers(0, len(differences), (resamples, len(differences)))].mean(1)
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(differences.mean()), float(low), float(high), len(differences), len(_shared(values, reference)))
+    return Interval(float(differences.mean()), float(low), float(high), len(differences), len([one for one in values if one in reference]))
 
 
 def paired_differences(values: Values, reference: Values) -> dict[str, float]:
-    """The difference of a row to the reference for every case that is defined in both, over the seeds that both have (over each row's own where they share none)."""
-    shared = _shared(values, reference)
-    own = case_means({one: values[one] for one in shared} if shared else values)
-    other = case_means({one: reference[one] for one in shared} if shared else reference)
-    found = {case: own[case] - other[case] for case in own if case in other}
-    return {case: difference for case, difference in found.items() if not math.isnan(difference)}
+    """The difference of a row to the reference for every case, seed against the same seed, averaged over the seeds in which both are defined."""
+    pairs = {seed: _differences(values[seed], reference[seed]) for seed in values if seed in reference}
+    return {case: difference for case, difference in case_means(pairs).items() if not math.isnan(difference)}
 
 
-def _shared(values: Values, reference: Values) -> list[int]:
-    return [seed for seed in values if seed in reference]
+def coverage(num_cases: int) -> float:
+    """How often a 95 % percentile interval of so many normal differences holds their mean.
+
+    Resampled means spread by the standard deviation with n instead of n - 1, and by a normal instead of Student's distribution.
+    """
+    from scipy.stats import norm, t
+
+    ends = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((num_cases - 1) / num_cases)
+    return float(2 * t.cdf(ends, num_cases - 1) - 1)
+
+
+def _differences(values: Mapping[str, float], reference: Mapping[str, float]) -> dict[str, float]:
+    return {case: value - reference[case] for case, value in values.items() if case in reference}
 
 
 def _mean(values: list[float]) -> float:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from typing import Any
+
 from .. import __version__
 from . import record
 from .collect import Results
-from .statistics import RESAMPLES
+from .grid import Run
+from .statistics import RESAMPLES, coverage
 from .tasks import measured
+
+_FEW_CASES = 30
+"""Above, a percentile interval of a mean holds what it promises to within two percent."""
+
+_TOLERANCE = 0.1
+"""Share of the budget by which a run may miss it before the report says so."""
 
 
 def protocol(results: Results) -> list[str]:
@@ -15,10 +26,12 @@ def protocol(results: Results) -> list[str]:
         *(_data(results)),
         _runs(results),
         _budget(results),
+        *_training(results),
         "The score is that of the last checkpoint. No checkpoint, threshold or option was chosen on the held-out cases.",
         *(_best_on_test(results) if has_selected(results) else []),
         (
-            "Every held-out volume is segmented whole and scored on its own grid. Millimeters use each volume's spacing; voxels follow medpy, as the papers print "
+            "Every held-out volume is segmented whole, by overlapping windows of the training's patch that count alike, without mirroring; where there is a single "
+            "structure its largest piece is kept. It is scored on its own grid, structure by structure. Millimeters use each volume's spacing; voxels follow medpy, as the papers print "
             "them. An empty mask against a filled one scores Dice 0 and the diagonal of the image as distance."
         ),
         (
@@ -26,8 +39,9 @@ def protocol(results: Results) -> list[str]:
             "averaged over seeds. Both with n - 1."
         ),
         (
-            f"Difference: paired by case against the row {results.reference.name}, in the unit of the metric (Dice from 0 to 1). In brackets its 95 % percentile "
-            f"interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the case, averaged over the seeds that both rows have."
+            f"Difference (Δ): paired by case and seed against the row {results.reference.name}, over the seeds that both rows have, in the unit of the metric (Dice "
+            f"from 0 to 1). In brackets its 95 % percentile interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the case, averaged over "
+            "these seeds."
         ),
         _computer(results),
     ]
@@ -38,8 +52,9 @@ def limits(results: Results) -> list[str]:
     found = []
     missing = len(results.runs) - len(results.scored)
     if missing:
-        found.append(f"{missing} of {len(results.runs)} runs are missing (failed or not done yet); rows rest on what is there.")
-    seeds = [len(results.of(condition, line)) for condition in results.conditions for line in results.lines if results.of(condition, line)]
+        found.append(f"{missing} of {len(results.runs)} runs are missing (failed or not done yet); rows rest on what is there. {_unfinished(results)}".strip())
+    seeds = [len(results.of(condition, line)) for condition in results.conditions for line in results.lines if results.planned(condition, line)]
+    seeds = [count for count in seeds if count]
     if seeds and min(seeds) == 1:
         found.append("Rows with one seed have no spread over seeds: another seed may change their order.")
     if len(set(seeds)) > 1:
@@ -52,17 +67,30 @@ def limits(results: Results) -> list[str]:
             f"The intervals speak of the {max(cases)} held-out cases: cases like these. They hold neither the spread over seeds, nor other choices of labeled cases, "
             "nor other scanners."
         )
+        if 2 <= max(cases) <= _FEW_CASES:
+            found.append(
+                f"With {max(cases)} cases such intervals are too narrow: where differences are distributed normally, one of 95 % holds the true mean in "
+                f"{100 * coverage(max(cases)):.0f} % of studies."
+            )
     others = len(results.lines) - 1
     if others > 1:
         found.append(
-            f"{others} rows are compared with {results.reference.name} without correction: among many rows some interval leaves zero aside by chance "
+            f"{others} rows are compared with {results.reference.name} without correction: among many rows some interval excludes zero by chance "
             f"(one in twenty where nothing differs)."
         )
     found.append(_fairness(results))
+    found += _unequal_time(results)
     found.append("Options were not tuned for these data: a method that needs another learning rate or weight than its default is not shown at its best.")
     if any(data.phantom for data in results.study.data):
         found.append("Phantoms are computed, not scanned. An order of methods on phantoms need not hold on patients.")
     return [*found, *results.study.limits]
+
+
+def _unfinished(results: Results) -> str:
+    """Which rows have how many of their runs, by name."""
+    planned, done = Counter(run.line.name for run in results.runs), Counter(one.run.line.name for one in results.scored)
+    behind = [f"{name} {done[name]} of {count}" for name, count in planned.items() if done[name] < count]
+    return f"Done so far: {'; '.join(behind)}. All other rows are complete." if len(behind) < len(planned) else f"Done so far: {'; '.join(behind)}."
 
 
 def has_selected(results: Results) -> bool:
@@ -119,6 +147,60 @@ def _budget(results: Results) -> str:
     )
 
 
+def _training(results: Results) -> list[str]:
+    """Network, patches, optimizer and preset as the jobs have them after every default was filled in."""
+    jobs = [options for one in results.scored if (options := _job(results, one.run))]
+    if not jobs:
+        return []
+    options = {name: [job.get(name) or {} for job in jobs] for name in ("network_options", "training", "augment", "preprocessing")}
+    parts = [
+        f"Network {_values([job.get('network') for job in jobs])}, width {_values([one.get('width') for one in options['network_options']])}",
+        f"normalization {_values([one.get('norm') for one in options['network_options']])}",
+        f"grid {_values([_grid(one.get('spacing_mm')) for one in options['preprocessing']])}",
+        f"intensities {_values([one.get('intensity') for one in options['preprocessing']])}",
+        f"patches {_values([_sides(one.get('patch_size')) for one in options['training']])} (slice × row × column)",
+        f"{_values([one.get('batch_labeled') for one in options['training']])} labeled and {_values([one.get('batch_unlabeled') for one in options['training']])} unlabeled patches a step",
+        f"{_values([one.get('optimizer') for one in options['training']])} with learning rate {_values([one.get('learning_rate') for one in options['training']])}",
+        f"schedule {_values([one.get('schedule') for one in options['training']])}",
+        f"preset {_values([job.get('preset') for job in jobs])}",
+    ]
+    augment = [", ".join(f"{name} {json.dumps(value)}" for name, value in one.items()) for one in options["augment"]]
+    shown = f"Augmentation of every row: {augment[0]}." if len(set(augment)) == 1 else "Augmentation differs between rows."
+    return [f"{'; '.join(parts)}. {shown} Where several values are named, rows differ; each run's job.json has its own."]
+
+
+def _job(results: Results, run: Run) -> dict[str, Any]:
+    return (record.read_json(results.place.run_dir(run) / "job.json") or {}).get("options", {})
+
+
+def _values(values: list[Any]) -> str:
+    """The different ones, most frequent first; what a job does not state is left to the engine."""
+    found = [str(value) for value, _ in Counter("of its own default" if value is None else value for value in values).most_common()]
+    return " or ".join(found)
+
+
+def _grid(spacing_mm: list[float] | None) -> str:
+    return "of the volumes" if not spacing_mm else " × ".join(f"{side:g}" for side in spacing_mm) + " mm"
+
+
+def _sides(patch: list[int] | None) -> str | None:
+    return None if not patch else " × ".join(map(str, patch))
+
+
+def _unequal_time(results: Results) -> list[str]:
+    """Whether the seconds that were asked for are those that the runs took."""
+    budget = results.study.budget.seconds
+    taken = [float(one.result.get("train_s", 0.0)) for one in results.scored]
+    if not budget or not taken or max(abs(one - budget) for one in taken) <= _TOLERANCE * budget:
+        return []
+    return [
+        (
+            f"The budget was not kept: {budget:g} s were asked for, and the runs took {min(taken):,.0f} to {max(taken):,.0f} s: their steps took another time than "
+            "when they were measured. Rows have the steps that the probe promised in equal seconds; the seconds that were spent are not equal."
+        ),
+    ]
+
+
 def _fairness(results: Results) -> str:
     if results.study.budget.iterations:
         return "Equal steps are not equal time: a row whose step costs more has had more computing. The table of costs says how much."
@@ -129,7 +211,7 @@ def _fairness(results: Results) -> str:
 
 
 def _computer(results: Results) -> str:
-    jobs = [(record.read_json(results.place.run_dir(one.run) / "job.json") or {}).get("options", {}) for one in results.scored]
+    jobs = [_job(results, one.run) for one in results.scored]
     places = sorted({f"{job.get('device', '?')} with {job.get('threads', '?')} CPU thread{'s' * (job.get('threads') != 1)}" for job in jobs})
     versions = {str((record.read_json(results.place.run_dir(one.run) / record.ASKED_FILE) or {}).get("semiseg", "?")) for one in results.scored}
     return f"Computed on {' and '.join(places) or 'nothing yet'}; semiseg {', '.join(sorted(versions)) or __version__}."
