@@ -269,6 +269,13 @@ def test_progress_counts_the_grid_and_knows_what_is_left(tmp_path):
     assert max(one["eta_s"] for one in found if one["eta_s"] is not None) <= 8 * 60 * 1.2
 
 
+def test_what_is_left_is_shared_by_all_ranks(tmp_path, events):
+    path, out_dir = write_study(tmp_path, budget={"seconds": 60}, seeds=[0]), tmp_path / "out"
+    run_study(StudyJob(str(path), device="cpu"), out_dir, events, World(0, 2, 0))
+    left = [values["eta_s"] for kind, values in events if kind == "progress" and values["total"] == 4 and values["eta_s"] is not None]
+    assert 100 < max(left) <= 4 * 60 / 2 + 1, "four runs of 60 s on two ranks"
+
+
 def test_ranks_share_the_runs(tmp_path, events, engine_environment):
     """Rank 1 is a process of its own; rank 0, here, waits for it before its first run."""
     path, out_dir = write_study(tmp_path), tmp_path / "out"

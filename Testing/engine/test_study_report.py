@@ -17,6 +17,7 @@ from study_bed import CASES, DIFFICULTY, stand_in, starts, wish, write_study
 
 from semiseg.cli import main
 from semiseg.metrics.score import PREDICTION_EMPTY
+from semiseg.protocol import read_events
 from semiseg.study.conduct import StudyJob, make_plan
 from semiseg.study.record import num_starts
 from semiseg.study.report import write_study_report
@@ -363,6 +364,17 @@ def test_jobs_of_a_cluster_share_the_grid(cluster, tmp_path):
     assert starts(out_dir) == {name: 1 for name in starts(out_dir)} and len(starts(out_dir)) == 8, "what failed in this study is not tried again by the next job"
     assert list(json.loads((out_dir / "result.json").read_text())["failed"]) == ["bcp-4labels-seed1"]
     assert "7 of 8 runs are done" in (out_dir / "report.html").read_text()
+
+
+def test_the_grid_on_a_cluster_knows_what_is_left(cluster, tmp_path):
+    """Eight runs of 60 s on two jobs; one of them says that it is half done."""
+    path, out_dir = write_study(tmp_path, budget={"seconds": 60}), tmp_path / "out"
+    half = out_dir / "runs" / "bcp-2labels-seed0"
+    half.mkdir(parents=True)
+    (half / "events.jsonl").write_text('{"kind": "progress", "time": 0.0, "what": "train", "done": 15, "total": 30}\n')
+    assert on_cluster(path, out_dir) == 0
+    found = [event["eta_s"] for event in read_events(out_dir / "events.jsonl")[0] if event["kind"] == "progress" and event["what"] == "study"]
+    assert found[0] == pytest.approx((7 + 0.5) * 60 / 2)
 
 
 def test_a_stopped_study_cancels_the_jobs_that_wait(cluster, tmp_path, monkeypatch):

@@ -12,7 +12,8 @@ from ..errors import InputError
 from ..protocol import STOP_FILE
 from . import record
 from .conduct import Plan, StudyJob, make_plan, work
-from .schedule import Outcome
+from .estimate import Estimate
+from .schedule import Outcome, Task
 from .slots import make_slots
 from .tasks import run_tasks
 
@@ -77,7 +78,7 @@ def _follow(plan: Plan, handles: list[Any], report: Report) -> Outcome:
     while True:
         try:
             outcome.done = {task.id for task in tasks if task.status == record.DONE}
-            report("progress", what="study", done=len(outcome.done), total=len(tasks), eta_s=None)
+            report("progress", what="study", done=len(outcome.done), total=len(tasks), eta_s=_eta_s(plan, tasks, outcome, len(handles)))
             if not outcome.stopped and (plan.place.out_dir / STOP_FILE).exists():
                 outcome.stopped = True
                 report("state", message="Stopping: jobs that run save and end; jobs that wait are cancelled.")
@@ -88,6 +89,21 @@ def _follow(plan: Plan, handles: list[Any], report: Report) -> Outcome:
         except KeyboardInterrupt:
             (plan.place.out_dir / STOP_FILE).touch()
     return _gathered(outcome, handles, report)
+
+
+def _eta_s(plan: Plan, tasks: list[Task], outcome: Outcome, jobs: int) -> float | None:
+    """What is left, spread over the jobs as if none waited in the cluster's queue; None while a part is unknown. Runs say themselves how far they are."""
+    estimate = Estimate(plan.study, plan.place, plan.runs)
+    left = [(estimate.seconds(task.id), _left_share(task)) for task in tasks if task.id not in outcome.done and task.status != record.FAILED]
+    if any(seconds is None for seconds, _ in left):
+        return None
+    return round(sum(seconds * share for seconds, share in left if seconds is not None) / jobs, 1)
+
+
+def _left_share(task: Task) -> float:
+    event = record.last_event(task.folder)
+    is_training = event is not None and event["kind"] == "progress" and event.get("what") == "train" and event.get("total")
+    return max(0.0, 1 - float(event["done"]) / float(event["total"])) if event is not None and is_training else 1.0
 
 
 def _cancel_waiting(handles: list[Any]) -> None:

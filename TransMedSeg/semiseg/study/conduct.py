@@ -114,19 +114,19 @@ def run_study(job: StudyJob, out_dir: Path, report: Report, world: World = World
 
             outcome = run_on_cluster(job, plan, report, since)
         else:
-            outcome = work(plan, make_slots(job.device, job.jobs, job.threads, world), report, since, job.measure)
+            outcome = work(plan, make_slots(job.device, job.jobs, job.threads, world), report, since, job.measure, world.size)
     return _conclude(plan, outcome, report, world, job.measure)
 
 
-def work(plan: Plan, slots: list[Slot], report: Report, since: float, only_measure: bool = False) -> Outcome:
-    """Everything but the report. Several processes may work on one folder; they share the tasks."""
+def work(plan: Plan, slots: list[Slot], report: Report, since: float, only_measure: bool = False, processes: int = 1) -> Outcome:
+    """Everything but the report. Several processes may work on one folder; they share the tasks. How many there are decides the time that is left."""
     study, place = plan.study, plan.place
     estimate = Estimate(study, place, plan.runs)
     shown = _Shown(plan, estimate, report)
 
     def carry_out(tasks: list[Task], places: list[Slot]) -> Outcome:
         known = any(task.verb == "train" for task in tasks)
-        schedule = Schedule(tasks, places, place.out_dir, report, since, lambda task: estimate.seconds(task.id) if known else None, shown)
+        schedule = Schedule(tasks, places, place.out_dir, report, since, lambda task: estimate.seconds(task.id) if known else None, shown, processes)
         return schedule.run()
 
     failed: dict[str, str] = {}

@@ -105,6 +105,7 @@ class Schedule:
         since: When this study was started (seconds since 1970): what failed before is tried again, what failed since is not.
         remaining_s: Seconds that a task which has not started will take; None when nobody knows.
         told: Called with (task, seconds) when a task is done.
+        processes: That share the tasks, each with as many slots: ranks of ``torchrun``.
     """
 
     def __init__(
@@ -116,9 +117,10 @@ class Schedule:
         since: float,
         remaining_s: Callable[[Task], float | None] = lambda task: None,
         told: Callable[[Task, float], None] = lambda task, seconds: None,
+        processes: int = 1,
     ) -> None:
         self._slots, self._out_dir, self._report, self._since = list(slots), out_dir, report, since
-        self._remaining_s, self._told = remaining_s, told
+        self._remaining_s, self._told, self._num_places = remaining_s, told, len(slots) * processes
         self._waiting = list(tasks)
         self._total = len(self._waiting)
         self._running: list[_Running] = []
@@ -272,12 +274,12 @@ class Schedule:
             self._report("progress", what="study", done=round(done, 2), total=self._total, eta_s=self._eta_s())
 
     def _eta_s(self) -> float | None:
-        """What is left, spread over the slots; never less than the longest of the running ones. None while a part is unknown."""
+        """What is left, spread over the slots of all processes; never less than the longest of the running ones. None while a part is unknown."""
         parts = [running.eta_s if running.eta_s is not None else self._left_of(running) for running in self._running]
         waiting = [self._remaining_s(task) for task in self._waiting]
         if None in parts or None in waiting or not parts + waiting:
             return None
-        return round(max(sum(parts + waiting) / len(self._slots), max(parts, default=0.0)), 1)
+        return round(max(sum(parts + waiting) / self._num_places, max(parts, default=0.0)), 1)
 
     def _left_of(self, running: _Running) -> float | None:
         whole = self._remaining_s(running.task)
