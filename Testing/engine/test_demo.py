@@ -10,6 +10,7 @@ import pytest
 
 from semiseg import demo
 from semiseg.cli import main
+from semiseg.data.files import read_volume, write_labels
 from semiseg.errors import InputError
 from semiseg.follow import last_result
 from semiseg.protocol import ExitCode, Job, read_job, write_job
@@ -35,9 +36,29 @@ def asked(monkeypatch):
     return jobs
 
 
-@pytest.mark.parametrize("ending", [".nii.gz", ".mha"])
-def test_a_folder_of_ones_own_is_trained_scored_and_reported(ending, asked, tmp_path, capsys):
-    data = builders.write_cohort(tmp_path / "data", 2, 2, 1, ending=ending)
+def _folder_of_ones_own(kind, folder):
+    """A cohort of a kind and how many of it are labeled; 2 are unlabeled, one is held out."""
+    if kind == "left-atrium h5":
+        folder.mkdir()
+        builders.write_left_atrium_layout(folder, num_train=10, num_test=1)
+        return 8
+    if kind == "DICOM series":
+        pytest.importorskip("pydicom", reason="pydicom is not installed")
+        import synthetic_series
+
+        for seed, case in enumerate(("labeled/one", "labeled/two", "unlabeled/three", "unlabeled/four", "heldout/five")):
+            series = synthetic_series.base(folder / case / "DICOM", seed=seed)
+            if "unlabeled" not in case:
+                write_labels(series.parent / "mask.seg.nrrd", read_volume(series).with_array(synthetic_series.chamber_mask()), [builders.LEFT_ATRIUM])
+        return 2
+    builders.write_cohort(folder, 2, 2, 1, ending=kind)
+    return 2
+
+
+@pytest.mark.parametrize("kind", [".nii.gz", ".mha", "left-atrium h5", "DICOM series"])
+def test_a_folder_of_ones_own_is_trained_scored_and_reported(kind, asked, tmp_path, capsys):
+    data = tmp_path / "data"
+    num_labeled = _folder_of_ones_own(kind, data)
     before = sorted(data.rglob("*"))
     out = tmp_path / "out"
     assert main(["demo", str(out), "--length", "quick", "--data", str(data)]) == 0
@@ -46,7 +67,7 @@ def test_a_folder_of_ones_own_is_trained_scored_and_reported(ending, asked, tmp_
     said = capsys.readouterr().out
     assert "transmedseg" in said and "supervised" in said and "report.html" in said
     result = last_result(out / "run")
-    assert result["cases"]["labeled"] == 2 and result["cases"]["unlabeled"] == 2 and result["scored"] == 1
+    assert result["cases"]["labeled"] == num_labeled and result["cases"]["unlabeled"] == 2 and result["scored"] == 1
     for name in ("report.html", "model.pt", "dice.csv", "job.json"):
         assert (out / "run" / name).is_file(), name
     assert list((out / "run" / "segmentations").glob("*.seg.nrrd")) and list((out / "run" / "segmentations").glob("*.nii.gz"))
