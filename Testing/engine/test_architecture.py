@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "report": {"errors", "data", "protocol"},
     "training": {"errors", "data", "distributed", "networks", "methods", "inference", "metrics", "report"},
     "prepare": {"errors", "data"},
-    "predict": {"errors", "data", "dicom", "inference"},
+    "predict": {"errors", "data", "dicom", "distributed", "inference"},
     "evaluate": {"errors", "data", "metrics"},
     "export_seg": {"errors", "data", "dicom", "job_options"},
     "train_job": {"errors", "data", "job_options", "methods", "networks", "training"},

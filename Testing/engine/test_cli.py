@@ -167,6 +167,17 @@ def test_every_option_has_a_type_a_default_and_a_meaning(found):
             assert len(option["meaning"]) > 15 and option["type"], f"{group}.{option['name']}"
 
 
+SOURCES = (
+    r"\b([Oo]urs|[Pp]apers?|authors|published|re-implementation|TSA|ISDA|BCP|UA-MT|GraphCL|TransMedSeg|CPS|MICD|DHC|SemiGDA|SSL4MIS|DeepCut|Latent diffusion)\b"
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_option_of_a_method_names_the_source_of_its_value(name, found):
+    (method,) = [method for method in found["methods"] if method["name"] == name]
+    assert [option["name"] for option in method["options"] if not re.search(SOURCES, option["meaning"])] == []
+
+
 def test_the_cpu_is_always_a_device():
     assert devices()[0]["name"] == "cpu" and devices()[0]["works"]
 
@@ -189,7 +200,8 @@ def test_meanings_are_read_from_docstrings():
         """More.
 
         Args:
-            second: Told again.
+            second: Told again, with a source at the start of a line.
+                The paper: 1, 2.
             third: New: with a colon.
 
         Raises:
@@ -200,7 +212,12 @@ def test_meanings_are_read_from_docstrings():
         fourth: list = dataclasses.field(default_factory=list)
 
     meanings = {option["name"]: option["meaning"] for option in options_of(Derived)}
-    assert meanings == {"first": "Two at once, over two lines.", "second": "Told again.", "third": "New: with a colon.", "fourth": ""}
+    assert meanings == {
+        "first": "Two at once, over two lines.",
+        "second": "Told again, with a source at the start of a line. The paper: 1, 2.",
+        "third": "New: with a colon.",
+        "fourth": "",
+    }
     assert options_of(Derived)[1]["default"] == [1, 2] and options_of(Derived)[3]["default"] == []
 
 

@@ -185,7 +185,7 @@ def _meanings(kind: type) -> dict[str, str]:
             continue
         name = ""
         for line in part[1].splitlines():
-            start = re.match(r"^ {4}([\w, ]+): (.*)$", line)
+            start = re.match(r"^ {4}(\w[\w, ]*): (.*)$", line)
             if start:
                 name = start[1]
                 for one in name.split(", "):

@@ -77,10 +77,7 @@ def predict(
     segmenter = Segmenter(Path(model), device)
     identity = {**_identity(Path(model), options), **({"series_uid": series_uid} if series_uid else {})}
     run = _Run(segmenter, out_dir, options, identity, overwrite, series_uid, should_stop)
-    results = _all(run, mine, report)
-    if world_size == 1:
-        _warn_of_failures(results, report)
-    return results
+    return _all(run, mine, report, is_everything=world_size == 1)
 
 
 def predict_shares(
@@ -125,7 +122,7 @@ def _check_writable(out_dir: Path) -> None:
     (out_dir / ".writable").unlink(missing_ok=True)
 
 
-def _all(run: _Run, cases: list[Case], report: Report) -> list[CaseResult]:
+def _all(run: _Run, cases: list[Case], report: Report, is_everything: bool) -> list[CaseResult]:
     """One case after the other, until the last or a stop; each is reported."""
     clock = _Clock(report, len(cases))
     results: list[CaseResult] = []
@@ -137,6 +134,8 @@ def _all(run: _Run, cases: list[Case], report: Report) -> list[CaseResult]:
         results.append(result)
         clock.case_done(worked=result.status != "skipped")
         _tell(result, report)
+    if is_everything:  # of shares the one speaks who knows all
+        _warn_of_failures(results, report)
     return results
 
 

@@ -52,15 +52,15 @@ class MICD(AbstractMethod):
             mask_ratio: Share of hidden blocks. MICD: 0.5.
             mask_block: Side of a hidden block in voxels. Re-implementation: 3, which a smoothing filter nearly
                 undoes; ours: 8.
-            cross_labels: The labels that the students give each other are of the "masked" images (equation 3) or of
+            cross_labels: The labels that the students give each other are of the "masked" images (MICD, equation 3) or of
                 the "clean" ones (re-implementation).
             feature_level_weight: Weight of the coarsest decoder level; level k counts k times as much. MICD: 0.2.
             feature_levels: Decoder levels that shall agree, counted from the coarsest. Dropping the finest saves most
-                of the term's memory.
-            discrepancy_labeled: The discrepancy is over labeled images too (equation 5); the re-implementation leaves
+                of the term's memory. MICD does not say; ours.
+            discrepancy_labeled: The discrepancy is over labeled images too (MICD, equation 5); the re-implementation leaves
                 them out.
-            second_network: A name of the networks, "same", or "auto": "resvnet" beside a "vnet" for two classes,
-                otherwise the same.
+            second_network: A name of the networks, "same", or "auto": "resvnet" beside a "vnet" for two classes
+                (MICD), otherwise the same (DHC).
             class_weights: "none", "dhc", or "auto": DHC's for more than two classes.
             starts: Starting weights of both networks: "default" (ours) or "kaiming" (DHC).
             decay: Of the teachers' moving averages. MICD: 0.99.

@@ -88,9 +88,9 @@ class SemiGDA(AbstractMethod):
                 code: 0.5.
             perturb: Change the intensity of the images. Ours.
             width: Channels at the finest level; 0 takes half of the task's network, which makes sizes comparable (8
-                beside a V-Net of 16).
+                beside a V-Net of 16). Ours.
             depth: Levels; 0 takes one less than the task's network, so that the same patches fit. A level less keeps
-                more of a mask and costs about eight times as much in the latents.
+                more of a mask and costs about eight times as much in the latents. Ours.
             average_decay: Deploy a moving average of the weights with this decay; 0 deploys the weights themselves.
                 Ours: 0.99.
         """

@@ -37,12 +37,12 @@ class TSAOptions:
         momentum: Share of the old moments kept in an update. Ours: 0.96 every fourth step, the same horizon of about 100 steps as 0.99 in every step.
         shift: Use the mean shift. TransMedSeg: yes; without it the loss is ISDA's.
         covariance: "full", "diagonal" or "none". TransMedSeg: full.
-        sign: 1 shifts towards the unlabeled features; -1 away from them, an ablation.
-        form: "bound": the closed form. "exact": the expectation itself, two classes only. "margin": constant margins instead of statistics, an
+        sign: 1 shifts towards the unlabeled features; -1 away from them, an ablation. TSA: 1; TransMedSeg's text has both.
+        form: "bound": the closed form (TSA). "exact": the expectation itself, two classes only. "margin": constant margins instead of statistics, an
             ablation for two classes.
-            "plain": cross-entropy on the labeled voxels without augmentation, the control.
-        margins: For form "margin": the two entries M[0, 1] and M[1, 0].
-        confident: Unlabeled voxels enter the statistics where the most probable class has at least this probability; 0 takes all.
+            "plain": cross-entropy on the labeled voxels without augmentation, the control. All but the first are ours.
+        margins: For form "margin": the two entries M[0, 1] and M[1, 0], differences of logits. Ours.
+        confident: Unlabeled voxels enter the statistics where the most probable class has at least this probability; 0 takes all (the papers).
     """
 
     tsa_weight: float = DEFAULT_WEIGHT
