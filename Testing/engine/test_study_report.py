@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -393,6 +394,23 @@ def test_a_stopped_study_cancels_the_jobs_that_wait(cluster, tmp_path, monkeypat
 def test_a_parameter_that_submitit_refuses_is_told(cluster, tmp_path, capsys):
     assert on_cluster(write_study(tmp_path), tmp_path / "out", "speed=5") == 2
     assert "speed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_submitit_itself_brings_a_study_to_its_end(tmp_path):
+    """Where the extra is installed: its executor of this computer, a process a job, and what it refuses."""
+    pytest.importorskip("submitit", reason="needs the optional extra cluster", exc_type=ImportError)
+    data = {"phantom": {"num_labeled": 2, "num_unlabeled": 2, "num_held_out": 2, "size": "quarter"}}
+    common = {"network_options": {"width": 2}, "training": {"patch_size": [16, 16, 32]}}
+    path = write_study(tmp_path, data=data, rows=[{"method": "supervised"}], labels=[2], seeds=[0], budget={"iterations": 2}, common=common)
+    command = [sys.executable, "-m", "semiseg", "study", str(path), str(tmp_path / "out"), "--device", "cpu", "--threads", "1", "--cluster"]
+    paths = [str(Path(__file__).resolve().parents[2] / "TransMedSeg"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
+    refused = subprocess.run([*command, "speed=5"], env=environment, capture_output=True, text=True)
+    assert refused.returncode == 2 and "speed" in refused.stderr
+    done = subprocess.run([*command, "timeout_min=10"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 runs are done" in done.stdout and (tmp_path / "out" / "report.html").exists() and list((tmp_path / "out" / "cluster").iterdir())
 
 
 def test_without_submitit_a_cluster_is_refused(tmp_path, monkeypatch, capsys):
