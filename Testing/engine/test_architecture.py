@@ -190,6 +190,12 @@ def length(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
 
 
+def test_ras_and_lps_are_turned_into_each_other_in_one_file_alone():
+    """Two minus signs that one more place forgets or doubles put a mask on the wrong side of the patient."""
+    signs = re.compile(r"-1(?:\.0)?, *-1(?:\.0)?, *1(?:\.0)?\b")
+    assert [str(path.relative_to(ENGINE)) for path in FILES if signs.search(path.read_text(encoding="utf-8"))] == ["data/geometry.py"]
+
+
 def test_no_file_is_longer_than_400_lines(record_property):
     lengths = {name: length(ENGINE / name) for name in NAMES}
     long = {name: count for name, count in lengths.items() if count > 300}

@@ -204,6 +204,18 @@ class TestFailures:
         assert statuses(again)["P0"] == "done" and statuses(again)["P1"] == "skipped"
         assert summary(again) == "4 done (3 of them before), 1 failed (P4: E309)."
 
+    def test_a_volume_that_does_not_fit_the_memory_never_stops_the_others(self, model, images, tmp_path, monkeypatch):
+        segment = Segmenter.segment
+
+        def scarce(self, volume, *arguments):
+            if volume.array.shape[0] == 9:
+                raise MemoryError
+            return segment(self, volume, *arguments)
+
+        monkeypatch.setattr(Segmenter, "segment", scarce)
+        results = predict(model, images, tmp_path / "out")
+        assert statuses(results) == {"P1": "done", "P2": "done", "P3": "failed"} and results[2].code == "E310"
+
     def test_a_defect_of_ours_is_logged_with_its_traceback(self, model, images, tmp_path, monkeypatch, caplog):
         segment = Segmenter.segment
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from semiseg import prepare as prepare_module
 from semiseg.data.cache import PreparedSet
 from semiseg.data.duplicates import aligned_correlation
 from semiseg.data.files import read_volume, write_labels, write_volume
@@ -464,6 +465,20 @@ def test_a_bad_case_is_refused_with_its_reason_and_the_others_go_on(cohort, spoi
     assert (reported["status"], reported["code"]) == ("refused", code)
     text = (cohort / "out" / "cases.csv").read_text(encoding="utf-8")
     assert "refused (labeled)" in text
+
+
+def test_a_volume_that_does_not_fit_the_memory_is_refused_and_the_others_go_on(cohort, monkeypatch):
+    real = prepare_module._prepare_case
+
+    def scarce(case, *rest):
+        if case.id == "labeled_01":
+            raise MemoryError
+        return real(case, *rest)
+
+    monkeypatch.setattr(prepare_module, "_prepare_case", scarce)
+    prepared = run(cohort)
+    assert (row(prepared, "labeled_01").status, row(prepared, "labeled_01").code) == ("refused", "E310")
+    assert ids(prepared, "labeled") == ["labeled_00", "labeled_02"]
 
 
 def test_a_case_that_was_good_and_turns_bad_loses_its_arrays(cohort):

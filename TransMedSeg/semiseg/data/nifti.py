@@ -212,7 +212,7 @@ def _geometry(
                 hint="Set the spacing in its header.",
                 path=path,
             )
-        candidates.append(np.hstack([np.diag([-1.0, -1.0, 1.0]) * pixdim, np.zeros((3, 1))]))  # as ITK and Slicer do
+        candidates.append(flip_ras_lps(np.diag([*pixdim, 1.0]))[:3])  # along the patient's axes in LPS, as ITK and Slicer take it
     scale = _MM_PER_UNIT.get(header["units"] & 7, 1.0)
     for candidate in candidates:
         affine = np.eye(4)
