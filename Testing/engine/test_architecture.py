@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from semiseg import __version__
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENGINE = REPOSITORY / "TransMedSeg" / "semiseg"
 FILES = sorted(ENGINE.rglob("*.py"))
@@ -275,6 +277,11 @@ def test_the_map_in_the_readme_has_every_part_of_the_engine():
     engine = block[block.index("  semiseg/") : block.index("TransMedSegTrain/")]
     named = set(re.findall(r"[\w/]+\.py\b", engine))
     assert len(named) > 8 and not {name for name in named if not (ENGINE / name).exists()}
+
+
+def test_the_changelog_and_the_citation_know_this_version():
+    assert f"## [{__version__}]" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"version: {__version__}\n" in (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", ["walk.md", "add-a-method.md"])

@@ -145,4 +145,3 @@ def segmentInBackground(volumeNodes, modelPath, device, onEnded):
     run = SegmentRun(modelPath, device, requests)
     run.start([addCase(node) for node in volumeNodes])
     return run
-

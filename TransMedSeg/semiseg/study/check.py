@@ -50,9 +50,11 @@ def _check_rows(study: Study) -> None:
     twice = sorted({line.name for line in lines if [one.name for one in lines].count(line.name) > 1})
     if twice:
         raise wrong(study.path, "rows", f"two rows of the table would be named {twice[0]!r}", "Rename one of them.")
-    if study.reference and study.reference not in [line.name for line in lines]:
-        known = ", ".join(line.name for line in lines)
-        raise wrong(study.path, "reference", f"no row of the table is named {study.reference!r}", f"Name one of {known}.")
+    stated = [("reference", study.reference), *((f"rows[{place}].reference", row.reference) for place, row in enumerate(study.rows))]
+    for key, name in stated:
+        if name and name not in [line.name for line in lines]:
+            known = ", ".join(line.name for line in lines)
+            raise wrong(study.path, key, f"no row of the table is named {name!r}", f"Name one of {known}.")
     for run in {(one.line.name, one.data.name): one for one in runs_of(study)}.values():
         try:
             _check_options(run.options)
@@ -116,5 +118,3 @@ def _enough(study: Study, key: str, counts: list[int], num_labeled: int, num_hel
         )  # fmt: skip
     if num_held_out < 1:
         raise wrong(study.path, key, "no case is held out, so there is nothing to compare", "Name cases with masks under held_out.")
-
-

@@ -68,7 +68,7 @@ def _cases(results: Results) -> list[list[Any]]:
 def _summary(results: Results) -> list[list[Any]]:
     heading = ["data", "labels", "structure", "metric", "row", *_SUMMARY]
     rows: list[list[Any]] = [
-        [*heading, "difference_to_reference", "interval_low", "interval_high", "interval_cases", "interval_seeds", "reference_labels", "seeds_asked"]
+        [*heading, "difference_to_reference", "interval_low", "interval_high", "interval_cases", "interval_seeds", "reference", "reference_labels", "seeds_asked"]
     ]
     for condition in results.conditions:
         for structure in results.structures:
@@ -81,7 +81,7 @@ def _summary(results: Results) -> list[list[Any]]:
                     interval = [difference.mean, difference.low, difference.high, difference.num_cases, difference.num_seeds] if difference else [None] * 5
                     numbers = [getattr(summary, name) for name in _SUMMARY]
                     where = [condition.data, results.labels_of(condition, line), structure, metric, line.name]
-                    rows.append([*where, *numbers, *interval, condition.labels, len(results.planned(condition, line))])
+                    rows.append([*where, *numbers, *interval, results.reference_of(line).name, condition.labels, len(results.planned(condition, line))])
     return rows
 
 
@@ -89,5 +89,3 @@ def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return repr(value) if isinstance(value, float) else value
-
-
