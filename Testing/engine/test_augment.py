@@ -262,6 +262,48 @@ def test_gain_offset_and_noise_have_their_stated_size():
     assert not torch.equal(noise, other)
 
 
+# Contrast by a random network (GIN)
+
+
+@pytest.mark.parametrize("dims", (2, 3))
+@quick
+@given(seed=seeds)
+def test_a_random_network_keeps_mean_and_spread_and_depends_on_its_seed_alone(dims, seed):
+    x = 3 + 2 * images(seed, dims)[:1]
+    changed = change_intensity(x, [_draw(gin=True, seed=seed)])
+    assert changed.shape == x.shape and torch.isfinite(changed).all()
+    torch.testing.assert_close(torch.stack(torch.std_mean(changed)), torch.stack(torch.std_mean(x)), rtol=1e-3, atol=1e-3)
+    assert torch.equal(changed, change_intensity(x, [_draw(gin=True, seed=seed)]))
+    assert not torch.equal(changed, change_intensity(x, [_draw(gin=True, seed=seed + 1)]))
+
+
+def test_random_networks_turn_contrast_around_and_see_no_more_than_four_voxels_far():
+    """What a curve that keeps order cannot do, and what labels need: nothing moves."""
+    ramp = torch.linspace(-1, 1, 16).view(1, 1, 16, 1, 1).expand(1, 1, 16, 16, 16).contiguous()
+    signs = [torch.corrcoef(torch.stack([change_intensity(ramp, [_draw(gin=True, seed=seed)]).flatten(), ramp.flatten()]))[0, 1] for seed in range(60)]
+    assert 0.05 < np.mean([float(sign) < -0.5 for sign in signs]) < 0.5
+    spot = torch.zeros(1, 1, 17, 17, 17)
+    spot[..., 8, 8, 8] = 1
+    for seed in range(20):
+        changed = change_intensity(spot, [_draw(gin=True, seed=seed)])
+        far = changed[..., :4, :, :]
+        assert float(far.max() - far.min()) < 1e-4 < float(changed.max() - changed.min())
+
+
+def test_a_flat_image_stays_flat_under_a_random_network():
+    for seed in range(20):
+        changed = change_intensity(torch.full((1, 1, 6, 6, 6), 2.0), [_draw(gin=True, seed=seed)])
+        torch.testing.assert_close(changed, torch.full((1, 1, 6, 6, 6), 2.0), rtol=0, atol=1e-3)
+
+
+def test_as_many_samples_pass_a_random_network_as_asked():
+    share = np.mean([draw_intensity(rng_of(seed), 1.0, 0.7).gin for seed in range(600)])
+    assert 0.63 < share < 0.77
+    assert not any(draw_intensity(rng_of(seed), 1.0).gin for seed in range(100))
+    with pytest.raises(ValueError, match="gin is a probability"):
+        AugmentOptions(gin=1.5)
+
+
 # Random numbers by purpose
 
 

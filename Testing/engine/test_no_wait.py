@@ -22,7 +22,7 @@ from semiseg.training.loop import Fit
 META = torch.device("meta")
 PATCH = (16, 16, 16)
 MOVED = {
-    "plus": AugmentOptions(rotation_deg=15.0, scale=0.2, elastic=0.19, intensity=1.0),
+    "plus": AugmentOptions(rotation_deg=15.0, scale=0.2, elastic=0.19, intensity=1.0, gin=1.0),
     "faithful": AugmentOptions((1, 2), True, 0.0, 0.0, 1.0),  # voxels are copied as they are
 }
 

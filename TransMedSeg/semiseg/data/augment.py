@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .random_network import random_contrast
 from .randomness import device_generator
 from .transfer import to_device
 
@@ -26,6 +27,7 @@ class AugmentOptions:
         intensity: Strength of the intensity changes from 0 (off) to 1: contrast curve, bias field, gain, blur and noise.
         elastic: Elastic deformation: standard deviation of the shifts of a grid of 5 x 5 x 5 nodes over the patch, as a part of the distance between
             nodes; 0 is off. Above 0.3 the deformation folds.
+        gin: Probability that a sample's contrast is that of a small random network (GIN, ``data/random_network.py``); 0 is off.
         flip: Of the axes that may be flipped "each" with probability one half (ours), or always exactly "one", so that every patch is a mirror image
             (BCP on LA).
     """
@@ -36,6 +38,7 @@ class AugmentOptions:
     scale: float = 0.2
     intensity: float = 1.0
     elastic: float = 0.0
+    gin: float = 0.0
     flip: str = "each"
 
     def __post_init__(self) -> None:
@@ -48,6 +51,8 @@ class AugmentOptions:
             raise ValueError(f"rotation_deg is 0 to 180, scale 0 to 1 and intensity 0 to 2; got {self}")
         if not 0 <= self.elastic <= 0.5:
             raise ValueError(f"elastic is 0 to 0.5; got {self.elastic}")
+        if not 0 <= self.gin <= 1:
+            raise ValueError(f"gin is a probability from 0 to 1; got {self.gin}")
 
     @property
     def keeps_grid(self) -> bool:
@@ -226,7 +231,8 @@ class IntensityDraw:
         log_gain, offset: ``image * exp(log_gain) + offset``, in units of the image's standard deviation.
         blur_voxels: Standard deviation of the Gaussian blur.
         noise: Standard deviation of the added noise, in units of the image's standard deviation.
-        seed: Seeds the noise.
+        seed: Seeds the noise and the random network.
+        gin: Pass the sample through a random network.
     """
 
     gamma: float
@@ -237,10 +243,11 @@ class IntensityDraw:
     blur_voxels: float
     noise: float
     seed: int
+    gin: bool = False
 
 
-def draw_intensity(rng: np.random.Generator, strength: float) -> IntensityDraw:
-    """Draws one sample's intensity changes for a strength from 0 to 1 (ours, see decisions.md)."""
+def draw_intensity(rng: np.random.Generator, strength: float, gin: float = 0.0) -> IntensityDraw:
+    """Draws one sample's intensity changes for a strength from 0 to 1 (ours, see decisions.md) and a probability of a random network."""
     return IntensityDraw(
         gamma=strength * rng.uniform(-0.6, 0.6) * (rng.random() < 0.7),
         inverted=bool(rng.random() < 0.5),
@@ -250,6 +257,7 @@ def draw_intensity(rng: np.random.Generator, strength: float) -> IntensityDraw:
         blur_voxels=rng.uniform(0.5, 1.2) * (rng.random() < 0.3 * min(strength, 1.0)),
         noise=strength * rng.uniform(0, 0.2) * (rng.random() < 0.3),
         seed=int(rng.integers(2**63)),
+        gin=bool(rng.random() < gin),
     )
 
 
@@ -284,6 +292,8 @@ def _change_one(x: Tensor, draw: IntensityDraw) -> Tensor:
         mode = "trilinear" if len(space) == 3 else "bilinear"
         x = x * torch.exp(F.interpolate(coarse, size=space, mode=mode, align_corners=True))
     x = x * float(np.exp(draw.log_gain)) + draw.offset
+    if draw.gin:
+        x = random_contrast(x, draw.seed)
     if draw.noise > 0:
         generator = device_generator(x.device, draw.seed)
         x = x + draw.noise * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)

@@ -285,7 +285,7 @@ class TwoStreamBatches:
             rng = generator_for(self._seed, iteration, sample, name)
             cases.append(self._pick(indices, count, iteration, sample, name))
             places.append(draw_patch(rng, self._store.shape(cases[-1]), self._patch_size, self._augment))
-            draws.append(draw_intensity(rng, self._augment.intensity))
+            draws.append(draw_intensity(rng, self._augment.intensity, self._augment.gin))
 
         def cut(sample: int) -> tuple[Tensor, Tensor | None]:
             image, label = self._store.patch(cases[sample], places[sample], self._patch_size, with_label)
