@@ -77,6 +77,7 @@ WRONG = [
     ("rows[1].take.method_options.margins", {"rows": [{"method": "bcp"}, {"method": "transmedseg", "take": {"method_options.margins": {"row": "G", "scalars": ["a"]}}}]}, "no other row"),
     ("format", {"format": 2}, "reads 1"),
     ("reference", {"reference": "cps"}, "no row of the table is named 'cps'"),
+    ("rows[1].reference", {"rows": [{"method": "supervised"}, {"method": "bcp", "reference": "cps"}]}, "no row of the table is named 'cps'"),
     ("best_on_test", {"best_on_test": -1}, "0 or more looks"),
     ("best_on_test", {"best_on_test": True}, "expected an integer"),
 ]  # fmt: skip

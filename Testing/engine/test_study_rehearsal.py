@@ -67,9 +67,8 @@ def test_every_row_finishes_and_the_report_says_so(path, data, tmp_path, monkeyp
     assert {row["run"]: row["state"] for row in rows} == {run.id: "done" for run in runs}
     assert all(0 <= float(row["dice"]) <= 1 and int(row["iterations"]) > 0 and float(row["train_s"]) >= 0 for row in rows)
     summary = read(tmp_path / "summary.csv")
-    reference = small.reference or lines[0].name
     for one in [row for row in summary if row["metric"] == "dice" and row["structure"] == summary[0]["structure"]]:
-        assert (one["difference_to_reference"] == "") == (one["row"] == reference), one
+        assert (one["difference_to_reference"] == "") == (one["row"] == one["reference"]), one
     cases = read(tmp_path / "cases.csv")
     assert {row["run"] for row in cases} == {run.id for run in runs}
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

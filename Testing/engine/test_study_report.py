@@ -283,6 +283,28 @@ def test_a_ceiling_stands_in_the_table_of_the_others(tmp_path, monkeypatch):
         assert words in page, words
 
 
+def test_a_row_may_be_compared_with_a_row_of_its_own(done):
+    """Pairs of a host with and without a term: each against its own host."""
+    path, out_dir = done
+    document = json.loads(path.read_text())
+    document["rows"][1]["reference"] = "bcp"
+    document["rows"][3]["reference"] = "bcp"
+    other = path.with_name("pairs.json")
+    other.write_text(json.dumps(document))
+    plan, _ = make_plan(StudyJob(str(other), device="cpu"), out_dir)
+    try:
+        page = write_study_report(plan.study, plan.place).read_text(encoding="utf-8")
+        summary = {row["row"]: row for row in read(out_dir / "summary.csv") if (row["metric"], row["labels"], row["structure"]) == ("dice", "2", "left atrium")}
+    finally:
+        plan, _ = make_plan(StudyJob(str(path), device="cpu"), out_dir)
+        write_study_report(plan.study, plan.place)
+    found = cells(page, "phantoms, 2 labels")
+    assert found["supervised"][6] == found["bcp"][6] == "reference" and found["row"][6] == "Δ Dice to its reference [95 % CI]"
+    assert found["mean_teacher"][6] == "+0.010 [+0.010, +0.010] to supervised, 1 seed"
+    assert found["beta tsa_weight=0.4"][6] == "−0.010 [−0.010, −0.010] to bcp, 1 seed" and "4 rows are compared with its reference" in page
+    assert (summary["beta tsa_weight=0.4"]["reference"], summary["mean_teacher"]["reference"]) == ("bcp", "supervised")
+
+
 def test_an_unfinished_study_is_reported_as_such(tmp_path):
     path = write_study(tmp_path)
     plan, _ = make_plan(StudyJob(str(path), device="cpu"), tmp_path / "out")

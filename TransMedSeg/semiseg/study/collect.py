@@ -137,15 +137,27 @@ class Results:
 
     @property
     def reference(self) -> Line:
-        """The row that the others are compared with."""
+        """The row that the others are compared with, unless they name another."""
         lines = self.lines
         return next((line for line in lines if line.name == self.study.reference), lines[0])
 
+    def reference_of(self, line: Line) -> Line:
+        """What a row is compared with; the row itself where it is compared with nothing."""
+        return next((one for one in self.lines if one.name == line.reference), self.reference)
+
+    def is_reference(self, line: Line) -> bool:
+        """Whether a row is compared with nothing."""
+        return self.reference_of(line).name == line.name
+
+    @property
+    def reference_word(self) -> str:
+        """Name of the one row that all are compared with; else a word for whichever each names."""
+        return "its reference" if len({self.reference_of(line).name for line in self.lines}) > 1 else self.reference.name
+
     def difference(self, condition: Condition, line: Line, structure: str, metric: str) -> Interval | None:
         """Against the reference, over the seeds that both have; None for that row itself, and where the two share none."""
-        reference = self.reference
-        values, other = (self.values(condition, one, structure, metric) for one in (line, reference))
-        return paired_interval(values, other) if line.name != reference.name and values and other else None
+        values, other = (self.values(condition, one, structure, metric) for one in (line, self.reference_of(line)))
+        return None if self.is_reference(line) or not values or not other else paired_interval(values, other)
 
 
 def collect(study: Study, place: Place, failed: dict[str, str] | None = None) -> Results:

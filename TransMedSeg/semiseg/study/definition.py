@@ -68,6 +68,7 @@ class Row:
             these curves over that run, of the same data, labels and seed.
         seeds: Instead of the study's.
         labels: Instead of the study's.
+        reference: Name of the row of the table that this one is compared with, instead of the study's; its own name for none.
         note: One sentence for the report.
     """
 
@@ -78,6 +79,7 @@ class Row:
     take: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] | None = None
     labels: list[int | None] | None = None
+    reference: str = ""
     note: str = ""
 
 

@@ -43,6 +43,7 @@ class Line:
     take: dict[str, Any]
     seeds: tuple[int, ...]
     labels: tuple[int | None, ...]
+    reference: str = ""
     note: str = ""
 
 
@@ -136,7 +137,7 @@ def _lines(study: Study, row: Row) -> Iterator[Line]:
         job = merged(study.common, row.set, choices, {"method": row.method})
         yield Line(
             " ".join([row.name, *words]), row.name, row.method, choices, job, row.take,
-            tuple(study.seeds if row.seeds is None else row.seeds), tuple(study.labels if row.labels is None else row.labels), row.note,
+            tuple(study.seeds if row.seeds is None else row.seeds), tuple(study.labels if row.labels is None else row.labels), row.reference, row.note,
         )  # fmt: skip
 
 

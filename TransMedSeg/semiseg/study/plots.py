@@ -64,8 +64,8 @@ def differences(results: Results, condition: Condition, structure: str) -> bytes
         is_apart = interval.low > 0 or interval.high < 0
         axes.plot([interval.low, interval.high], [row, row], color=COLORS[0], linewidth=1.6)
         axes.plot([interval.mean], [row], "o", markersize=6, color=COLORS[0], markerfacecolor=COLORS[0] if is_apart else "white")
-    label = f"difference in Dice to {results.reference.name}, {structure}"
-    names = [results.title(condition, line) for line, _ in found]
+    label = f"difference in Dice to {results.reference_word}, {structure}"
+    names = [_compared(results, condition, line) for line, _ in found]
     axes.set(yticks=range(len(found)), yticklabels=names, xlabel=label, ylim=(len(found) - 0.4, -0.6))
     return _png(figure, axes)
 
@@ -137,13 +137,14 @@ def over_option(results: Results, condition: Condition, structure: str) -> list[
 
 def case_map(results: Results, condition: Condition, structure: str) -> bytes | None:
     """The difference of every volume to the reference over the seeds that both have, as colors; None without a row to compare."""
-    reference = results.values(condition, results.reference, structure, "dice")
-    others = [line for line in _shown(results, condition) if line.name != results.reference.name]
-    if not reference or not others:
+    others = [line for line in _shown(results, condition) if not results.is_reference(line)]
+    references = {line.name: results.values(condition, results.reference_of(line), structure, "dice") for line in others}
+    known = next((values for values in references.values() if values), None)
+    if known is None:
         return None
-    level = case_means(reference)
+    level = case_means(known)
     cases = sorted(level, key=lambda case: (math.isnan(level[case]), level[case]))
-    found = [paired_differences(results.values(condition, line, structure, "dice"), reference) for line in others]
+    found = [paired_differences(results.values(condition, line, structure, "dice"), references[line.name]) for line in others]
     grid = np.array([[by_case.get(case, math.nan) for case in cases] for by_case in found])
     if not np.isfinite(grid).any():
         return None
@@ -152,7 +153,7 @@ def case_map(results: Results, condition: Condition, structure: str) -> bytes | 
     axes.set_facecolor("#cccccc")  # what is not defined; white is "no difference"
     image = axes.imshow(grid, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02).ax.tick_params(labelsize=_FONT - 1)
-    axes.set(yticks=range(len(others)), yticklabels=[results.title(condition, line) for line in others], xticks=range(len(cases)))
+    axes.set(yticks=range(len(others)), yticklabels=[_compared(results, condition, line) for line in others], xticks=range(len(cases)))
     axes.set_xticklabels([_short(case) for case in cases], rotation=90, fontsize=_FONT - 2)
     return _png(figure, axes, grid=False)
 
@@ -162,6 +163,12 @@ def _trend(axes: Any, points: list[tuple[float, Any]], name: str, place: int) ->
         bars = [0.0 if math.isnan(summary.sd_seeds) else summary.sd_seeds for _, summary in points]
         style = {"color": COLORS[place % len(COLORS)], "marker": _MARKS[place % len(_MARKS)], "markersize": 4, "linewidth": 1.3, "capsize": 3}
         axes.errorbar([x for x, _ in points], [summary.mean for _, summary in points], bars, label=name, **style)
+
+
+def _compared(results: Results, condition: Condition, line: Line) -> str:
+    """A row's title, and what it is compared with where rows name different ones."""
+    title = results.title(condition, line)
+    return title if results.reference_word == results.reference.name else f"{title} − {results.reference_of(line).name}"
 
 
 def _short(case: str) -> str:

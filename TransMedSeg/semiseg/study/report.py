@@ -94,7 +94,7 @@ def _score_rows(results: Results, condition: Condition, structure: str) -> list[
     selected = words.has_selected(results) and structure == results.structures[0]
     empty = {line.name: _empty(results, condition, line, structure) for line in results.lines}
     has_empty = any(count for count, _ in empty.values())
-    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", f"Δ Dice to {results.reference.name} [95 % CI]", *(title for _, title, _ in _METRICS)]
+    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", f"Δ Dice to {results.reference_word} [95 % CI]", *(title for _, title, _ in _METRICS)]
     rows = [heading + ["found nothing"] * has_empty + ["best on test: not the protocol"] * selected]
     for line in results.lines:
         planned, done = len(results.planned(condition, line)), len(results.of(condition, line))
@@ -131,10 +131,11 @@ def _below(results: Results, condition: Condition) -> str:
     sentences = []
     if results.is_uneven(condition):
         sentences.append(
-            f"The rows rest on different numbers of seeds: their means are no ranking. Δ takes only the seeds that a row shares with {results.reference.name}."
+            f"The rows rest on different numbers of seeds: their means are no ranking. Δ takes only the seeds that a row shares with {results.reference_word}."
         )
-    if not results.of(condition, results.reference):
-        sentences.append(f"The reference {results.reference.name} has no finished run here, so no row can be compared.")
+    for name, line in {results.reference_of(line).name: results.reference_of(line) for line in results.lines}.items():
+        if not results.of(condition, line):
+            sentences.append(f"The reference {name} has no finished run here, so no row can be compared with it.")
     return f"<p class=warn>{html.escape(' '.join(sentences))}</p>" if sentences else ""
 
 
@@ -143,13 +144,15 @@ def _dice(summary: Summary) -> list[float]:
 
 
 def _compared(results: Results, condition: Condition, line: Line, structure: str) -> str:
-    if line.name == results.reference.name:
+    reference = results.reference_of(line)
+    if results.is_reference(line):
         return "reference"
     interval = results.difference(condition, line, structure, "dice")
     if interval is None:
         return "–"
-    most = max(len(results.of(condition, one)) for one in (line, results.reference))
-    return _interval(interval) + (f", {_seeds(interval.num_seeds)}" if interval.num_seeds < most else "")
+    most = max(len(results.of(condition, one)) for one in (line, reference))
+    to = "" if results.reference_word == reference.name else f" to {reference.name}"
+    return _interval(interval) + to + (f", {_seeds(interval.num_seeds)}" if interval.num_seeds < most else "")
 
 
 def _interval(interval: Interval) -> str:
@@ -177,8 +180,8 @@ def _pictures(results: Results, condition: Condition) -> list[str]:
     where = condition.title
     found = [
         (plots.per_volume(results, condition, structure), f"{where}: every held-out volume, averaged over seeds. Gray: quartiles and median. Diamond: mean."),
-        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference.name}, equal seeds only, with its 95 % interval over cases. Filled: the interval excludes zero, for these trainings; other seeds are not in it."),
-        (plots.case_map(results, condition, structure), f"{where}: difference to {results.reference.name} for every volume, its hardest volume on the left. Blue: better than {results.reference.name}. Gray: not defined."),
+        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference_word}, equal seeds only, with its 95 % interval over cases. Filled: the interval excludes zero, for these trainings; other seeds are not in it."),
+        (plots.case_map(results, condition, structure), f"{where}: difference to {results.reference_word} for every volume, the hardest volume on the left. Blue: better. Gray: not defined."),
         (plots.per_structure(results, condition), f"{where}: every structure; a dot is a seed."),
     ]
     found += [(png, f"{where}: Dice over {option}; bars are the spread over seeds.") for option, png in plots.over_option(results, condition, structure)]

@@ -39,7 +39,7 @@ def protocol(results: Results) -> list[str]:
             "averaged over seeds. Both with n - 1."
         ),
         (
-            f"Difference (Δ): paired by case and seed against the row {results.reference.name}, over the seeds that both rows have, in the unit of the metric (Dice "
+            f"Difference (Δ): paired by case and seed against the row {results.reference_word}, over the seeds that both rows have, in the unit of the metric (Dice "
             f"from 0 to 1). In brackets its 95 % percentile interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the case, averaged over "
             "these seeds."
         ),
@@ -72,10 +72,10 @@ def limits(results: Results) -> list[str]:
                 f"With {max(cases)} cases such intervals are too narrow: where differences are distributed normally, one of 95 % holds the true mean in "
                 f"{100 * coverage(max(cases)):.0f} % of studies."
             )
-    others = len(results.lines) - 1
+    others = sum(not results.is_reference(line) for line in results.lines)
     if others > 1:
         found.append(
-            f"{others} rows are compared with {results.reference.name} without correction: among many rows some interval excludes zero by chance "
+            f"{others} rows are compared with {results.reference_word} without correction: among many rows some interval excludes zero by chance "
             f"(one in twenty where nothing differs)."
         )
     found.append(_fairness(results))
