@@ -223,7 +223,7 @@ def test_torchrun_on_a_run_folder_trains_like_one_process(tmp_path, engine_envir
 
 
 def test_torchrun_shares_the_volumes_of_a_prediction(tmp_path, engine_environment):
-    """Two gloo ranks: every volume once, one of them broken on rank 1; rank 0 tells what became of all."""
+    """Two computers with one gloo rank each (a launcher each, a folder they share): every volume once; rank 0 tells what became of all, also of the broken one."""
     images = tmp_path / "images"
     images.mkdir()
     for name in ("P1", "P3", "P4"):
@@ -232,10 +232,20 @@ def test_torchrun_shares_the_volumes_of_a_prediction(tmp_path, engine_environmen
     job = {"model": str(write_tiny_model(tmp_path / "model.pt")), "inputs": [str(images)], "device": "cpu"}
     run = tmp_path / "run"
     write_job(run, Job("predict", job))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1"]
+    command += ["--master-port", str(free_port()), "--node-rank"]
     environment = {key: value for key, value in engine_environment.items() if key != "PYTHONWARNINGS"}  # torchrun warns by itself
-    done = subprocess.run([*command, "-m", "semiseg", "run", "--quiet", str(run)], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    launchers = [
+        subprocess.Popen([*command, node, "-m", "semiseg", "run", "--quiet", str(run)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for node in ("0", "1")
+    ]
+    try:
+        for launcher in launchers:
+            said, _ = launcher.communicate(timeout=300)
+            assert launcher.returncode == 0, said
+    finally:
+        for launcher in launchers:
+            launcher.kill()
     events, _ = read_events(run / EVENTS_FILE)
     told = {event["id"]: event["status"] for event in events if event["kind"] == "case"}
     assert told == {"P1": "done", "P2": "failed", "P3": "done", "P4": "done"}

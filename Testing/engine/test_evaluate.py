@@ -212,7 +212,7 @@ def test_a_pair_that_cannot_be_scored_never_stops_the_others(tmp_path):
     assert [row.case for row in found.table.rows] == ["P1"]
     assert [(one["case"], one["code"]) for one in found.refused] == [("P2", "E311")]
     assert [event["status"] for event in events.of("case")] == ["refused", "scored"]
-    assert events.of("progress")[-1]["done"] == 2
+    assert [(event["done"], event["eta_s"] is None) for event in events.of("progress")] == [(0, True), (1, False), (2, False)]
 
 
 def test_an_unwritable_folder(tmp_path):

@@ -146,6 +146,8 @@ def test_progress_counts_every_case_and_each_case_is_reported(cohort):
     progress = [fields for fields in reports.of("progress") if fields["what"] == "preparing cases"]
     assert [fields["done"] for fields in progress] == list(range(7))
     assert {fields["total"] for fields in progress} == {6}
+    assert progress[0]["eta_s"] is None and progress[-1]["eta_s"] == 0.0
+    assert all(fields["rate_per_s"] > 0 and fields["eta_s"] >= 0 for fields in progress[1:])
     assert len(reports.of("case")) == 6
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .data.atomic import write_text
+from .data.countdown import Countdown
 from .data.files import read_labels
 from .data.geometry import Geometry
 from .data.naming import ending, safe_id, understand
@@ -88,15 +89,16 @@ def evaluate(
     if not pairs:
         raise InputError("There is no pair of a prediction and a reference to score.", hint="Name files or folders.")
     evaluation = Evaluation(Table())
+    progress = Countdown(report, "scoring")
     for done, pair in enumerate(pairs):
-        report("progress", what="scoring", done=done, total=len(pairs))
+        progress(done, len(pairs))
         try:
             _score(pair, labels, evaluation.table, report, resample)
         except InputError as error:
             reason = f"{error.message} {error.hint}".strip()
             evaluation.refused.append({"case": pair.case, "code": error.code, "reason": reason})
             report("case", id=pair.case, status="refused", reason=reason, code=error.code)
-    report("progress", what="scoring", done=len(pairs), total=len(pairs))
+    progress(len(pairs), len(pairs))
     if not evaluation.table.rows:
         first = evaluation.refused[0]
         raise InputError(

@@ -25,6 +25,7 @@ from .data.cache import (
 )
 from .data.cases import Case, CaseList, find_cases, with_masks
 from .data.checks import OTHER_VALUES, UnnamedValues, check_volume, mask_channels, mask_on_image
+from .data.countdown import Countdown
 from .data.differences import differences, intensity_quantiles
 from .data.duplicates import content_hash, find_duplicates, thumbnail
 from .data.files import read_labels, read_volume
@@ -189,8 +190,9 @@ def _read_all(found: CaseList, options: PrepareOptions, folder: Path, report: Re
     before = _prepared_before(folder)
     todo = [(case, role) for role in ("labeled", "unlabeled", "held_out") for case in getattr(found, role)]
     rows = []
+    progress = Countdown(report, "preparing cases")
     for done, (case, role) in enumerate(todo):
-        report("progress", what="preparing cases", done=done, total=len(todo))
+        progress(done, len(todo))
         try:
             rows.append(_prepare_case(case, role, options, folder, before))
         except InputError as error:
@@ -201,7 +203,7 @@ def _read_all(found: CaseList, options: PrepareOptions, folder: Path, report: Re
             rows.append(replace(refused, mask_values=values))
         except MemoryError:
             rows.append(_refused(case, role, "E310", "It does not fit the memory of this computer."))
-    report("progress", what="preparing cases", done=len(todo), total=len(todo))
+    progress(len(todo), len(todo))
     return rows
 
 
@@ -291,7 +293,7 @@ def _without_duplicates(rows: list[PreparedCase], options: PrepareOptions, repor
     pairs = find_duplicates(
         [rows[place] for place in used],
         lambda row: read_volume(Path(row.image), row.id, options.assumed_spacing_mm),
-        lambda done, total: report("progress", what="comparing similar cases", done=done, total=total),
+        Countdown(report, "comparing similar cases"),
     )
     for keep, drop, correlation in pairs:
         kept, row = rows[used[keep]], rows[used[drop]]
