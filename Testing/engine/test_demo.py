@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import builders
@@ -16,6 +19,7 @@ from semiseg.follow import last_result
 from semiseg.protocol import ExitCode, Job, read_job, write_job
 from semiseg.worker import run_folder
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = {"device": "cpu", "minutes": 0, "network_options": {"width": 2, "depth": 3}, "training": {"patch_size": [8, 16, 16], "iterations": 4}}
 
 
@@ -124,6 +128,16 @@ def test_a_run_on_ones_own_volumes_is_never_deleted(is_finished, stub, tmp_path)
     assert (out / "run-before-1" / "model.pt").read_text() == "mine" and (out / "run-before-2").is_dir()
     assert read_job(out / "run").options["labeled"] == [str((out / "phantoms").resolve())]
     assert any(str(out / "run-before-1") in message for message in stub.told)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [(["--help"], 0, "--quick"), (["--fast"], 2, "Unknown option --fast"), (["--data", "nowhere"], 2, "no folder nowhere"), (["--out"], 1, "needs a folder")],
+)
+def test_the_script_says_what_it_takes_before_it_makes_anything(words, code, said, tmp_path):
+    done = subprocess.run(["bash", str(REPOSITORY / "demo.sh"), *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code and said in done.stdout + done.stderr and not list(tmp_path.iterdir())
 
 
 def test_an_unknown_length_is_refused(tmp_path):
