@@ -116,6 +116,47 @@ def test_ct_window_and_grid_are_those_of_the_layout_even_where_patch_and_network
     assert list(job.preprocessing["spacing_mm"]) == [3.0, 1.5, 1.5] and len(job.labels) == 13
 
 
+def _amos(folder: Path) -> None:
+    names = [f"amos_{number:04d}.nii.gz" for number in (1, 4, 6)]
+    made.write_ct(folder, "imagesTr", "labelsTr", [(name, name) for name in names], 15)
+    made.write_ct(folder, "imagesVa", "labelsVa", [("amos_0008.nii.gz", "amos_0008.nii.gz")], 15)
+
+
+def _synapse(folder: Path) -> None:
+    made.write_ct(folder, "img", "label", [(f"img{n:04d}.nii.gz", f"label{n:04d}.nii.gz") for n in (1, 2, 3, 4)], 13)
+
+
+def _synapse_slices(folder: Path) -> None:
+    for number in (5, 6, 7):
+        image, label = made.balls(number, 8)
+        for place in range(len(image)):
+            made.write_arrays(folder / "train_npz" / f"case{number:04d}_slice{place:03d}.npz", image[place], label[place])
+    made.write_arrays(folder / "test_vol_h5" / "case0001.npy.h5", *made.balls(1, 8))
+
+
+LAYOUTS = {
+    "synapse": (_synapse, [-75.0, 275.0], [3.0, 1.5, 1.5], None, 13),
+    "amos": (_amos, [-75.0, 275.0], [3.0, 1.5, 1.5], None, 15),
+    "synapse_npy": (lambda folder: made.write_resized(folder, ["0001", "0002", "0003", "0005", "0006", "0008"], 13), [-75.0, 275.0], "free", [1.0, 1.0, 1.0], 13),
+    "amos_npy": (lambda folder: made.write_resized(folder, [f"amos_000{n}" for n in (1, 2, 3, 5, 6, 8)], 15), [-75.0, 275.0], "free", [1.0, 1.0, 1.0], 15),
+    "synapse_slices": (_synapse_slices, [0.0, 1.0], "free", [3.0, 0.75, 0.75], 8),
+    "pancreas": (lambda folder: made.write_pancreas(folder, [5, 1, 9, 12, 30], lists=True), [0.0, 1.0], "free", [1.0, 1.0, 1.0], 1),
+    "left atrium": (lambda folder: made.write_left_atrium(folder, 3, 1), None, "free", None, 1),
+    "acdc": (made.write_acdc, None, "free", [10.0, 1.5, 1.5], 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_window_spacing_and_structures_of_each_published_data_set_reach_the_job(name, tmp_path):
+    write, window, grid, assumed, num_structures = LAYOUTS[name]
+    write(tmp_path)
+    job = resolved(tmp_path, num_labeled=3 if "npy" not in name else None)
+    assert job.preprocessing["intensity"] == ("zscore" if window is None else "window") and list(job.preprocessing["window"] or []) == (window or [])
+    if grid != "free":  # else the plan for the computer chooses it
+        assert list(job.preprocessing["spacing_mm"]) == grid
+    assert (list(job.assumed_spacing_mm) if job.assumed_spacing_mm else None) == assumed and len(job.labels) == num_structures
+
+
 def test_decathlon_ct_measures_its_window_under_the_masks(tmp_path):
     made.write_decathlon(tmp_path / "ct", ["p_1", "p_2", "p_3"], modality="CT")
     low, high = resolved(tmp_path / "ct").preprocessing["window"]
