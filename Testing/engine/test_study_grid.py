@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -294,6 +295,24 @@ def test_ranks_share_the_runs(tmp_path, events, engine_environment):
         other.wait()
     assert set(starts(out_dir).values()) == {1} and len(starts(out_dir)) == 8
     assert result["done"] == 8 and (out_dir / "report.html").exists()
+
+
+def test_torchrun_on_a_study_ends_well(tmp_path, engine_environment):
+    """``torchrun -m semiseg study``: rank 0 tells what came of it, and no other rank ends it before its report is written."""
+    path, out_dir = write_study(tmp_path), tmp_path / "out"
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys; from semiseg import follow; from semiseg.cli import main\n"
+        f"follow.sys.executable = {str(tmp_path / 'worker.sh')!r}; sys.exit(main(sys.argv[1:]))"
+    )
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port), str(program)]
+    environment = {key: value for key, value in engine_environment.items() if key != "PYTHONWARNINGS"}  # torchrun warns by itself
+    done = subprocess.run([*command, "study", str(path), str(out_dir), "--device", "cpu"], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("8 of 8 runs are done") == 1 and (out_dir / "report.html").exists() and set(starts(out_dir).values()) == {1}
 
 
 def test_a_claim_whose_folder_another_rank_is_giving_back_is_tried_again(tmp_path, events, monkeypatch):

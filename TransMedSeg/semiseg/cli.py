@@ -349,12 +349,13 @@ def _export(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _in_folder(folder: Path, verb: str, options: dict[str, Any], terminal: Terminal, text: Any) -> int:
     """Runs a small verb through a run folder in this process, so that its events and its job are kept."""
+    from .distributed import is_first_process
     from .worker import run_folder
 
     _make_folder(folder)
     write_job(folder, Job(verb, options))
     code = run_folder(folder, terminal)
-    if code == ExitCode.FINISHED:
+    if code == ExitCode.FINISHED and is_first_process():  # another rank may end before the result is written
         print(text(last_result(folder)))
     return int(code)
 

@@ -52,6 +52,11 @@ def code_for_launcher(code: int, stopped: int) -> int:
     return 0 if code == stopped and is_one_of_several else code
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks for all: rank 0, or the only one. Also before and after it is in a group."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def leave_world() -> None:
     """Ends the process group, if there is one."""
     if dist.is_initialized():
