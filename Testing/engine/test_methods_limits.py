@@ -93,6 +93,22 @@ def test_pretraining_takes_both_mixtures_of_a_pair_or_one_as_the_authors(both, c
         assert torch.equal(found, wanted)
 
 
+def test_the_authors_dice_of_pretraining_counts_the_background_too(batches):
+    batch = batches.batch(0)
+    options = {"pretrain_mixing": 0.0, "perturb": False}
+    method = make_method("bcp", pretrain_dice="classes", **options).train()
+    with torch.no_grad():
+        found = float(method(batch, Progress(PRETRAIN, 0.0, 0.0, 0))["total"])
+        logits = method.core.student(batch.labeled).logits
+    p = logits.softmax(1).flatten(2)
+    one_hot = torch.nn.functional.one_hot(batch.labels, 2).movedim(-1, 1).flatten(2)
+    dice = 1 - ((2 * (p * one_hot).sum(2) + 1e-5) / (p.sum(2) + one_hot.sum(2) + 1e-5)).mean()
+    expected = 0.5 * dice + 0.5 * torch.nn.functional.cross_entropy(logits, batch.labels)
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    with pytest.raises(ValueError, match="pretrain_dice"):
+        make_method("bcp", pretrain_dice="some")
+
+
 def _after_the_draw(seed):
     """The generator of a step once it has decided whether to mix."""
     generator = torch.Generator().manual_seed(seed)

@@ -41,6 +41,7 @@ class CopyPasteOptions:
         pretrain_mixing: Probability that a pretraining batch is mixed. BCP: 1. Ours: mixtures cost Dice, see docs/decisions.md, negative results.
         pretrain_both: Pretraining takes both mixtures of each pair of images. BCP: one, the frame of the first and the core of the second. Ours: no
             label is wasted.
+        pretrain_dice: What the Dice of pretraining is the mean of: "structures" (ours, as in supervised training), or "classes", background included (BCP).
         mixing: Probability that a self-training batch is mixed; otherwise labeled and unlabeled images stay whole. BCP: 1; BCP's preset "plus": 0.25.
             Ours: with instance normalization a network that sees mixtures meets other statistics at inference, and whole images show where an
             organ lies.
@@ -67,6 +68,7 @@ class CopyPasteOptions:
     pretrain_share: float = 0.8
     pretrain_mixing: float = 0.0
     pretrain_both: bool = True
+    pretrain_dice: str = "structures"
     mixing: float = 0.0
     box_fraction: float = 2 / 3
     pseudo_weight: float = 1.0
@@ -88,6 +90,8 @@ class CopyPasteOptions:
     def __post_init__(self) -> None:
         if self.labels_from not in ("cases", "patches"):
             raise ValueError(f"labels_from must be one of ('cases', 'patches'); got {self.labels_from!r}")
+        if self.pretrain_dice not in ("structures", "classes"):
+            raise ValueError(f"pretrain_dice must be one of ('structures', 'classes'); got {self.pretrain_dice!r}")
         if self.rounds < 1:
             raise ValueError(f"rounds is 1 or more; got {self.rounds}")
         if self.labels_from == "cases" and self.confidence_weighting:
@@ -98,6 +102,7 @@ FAITHFUL = {
     "pretrain_share": 2 / 17,
     "pretrain_mixing": 1.0,
     "pretrain_both": False,
+    "pretrain_dice": "classes",
     "mixing": 1.0,
     "pseudo_weight": 0.5,
     "average_buffers": False,
@@ -202,7 +207,11 @@ class CopyPasteTraining(nn.Module):
             images, labels = mix(images, images[partner], frame), mix(labels, labels[partner], frame)
             if not self.options.pretrain_both:
                 images, labels = images[0::2], labels[0::2]
-        return {"supervised": dice_and_cross_entropy(self.student(images).logits, labels)}
+        logits = self.student(images).logits
+        if self.options.pretrain_dice == "structures":
+            return {"supervised": dice_and_cross_entropy(logits, labels)}
+        everywhere = torch.ones(images.shape[2:], dtype=torch.bool, device=images.device)
+        return {"supervised": copy_paste_loss(logits, labels, everywhere, 1.0, 0.0, form=self.options.dice_form)}
 
     def self_train(self, batch: Batch) -> SelfTrainingStep:
         """Labeled and unlabeled images, mixed both ways or each by itself."""
