@@ -128,7 +128,7 @@ def over_option(results: Results, condition: Condition, structure: str) -> list[
         for place, line in enumerate((one for one in results.lines if one.row != row), start=1):
             summary = results.summary(condition, line, structure, "dice")
             if summary is not None:
-                axes.axhline(summary.mean, color=COLORS[place % len(COLORS)], linestyle="--", linewidth=1.2, label=line.name)
+                axes.axhline(summary.mean, color=COLORS[place % len(COLORS)], linestyle="--", linewidth=1.2, label=results.title(condition, line))
         axes.set(xlabel=option, ylabel=f"Dice, {structure}")
         axes.legend(fontsize=_FONT - 1, bbox_to_anchor=(1.01, 1), loc="upper left")
         pictures.append((option, _png(figure, axes)))

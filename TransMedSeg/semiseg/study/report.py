@@ -28,7 +28,7 @@ _METRICS = (
     ("assd_mm", "ASSD (mm)", "{:.2f}"),
 )
 _STYLE = """
-body{max-width:76rem}.wide{overflow-x:auto}.wide td{white-space:nowrap}.wide table{font-size:.85rem}.wide td,.wide th{padding:.25rem .4rem}.wide th{vertical-align:bottom}.text td{white-space:normal}td{vertical-align:top}td:nth-child(2),th:nth-child(2){text-align:right}
+body{max-width:76rem}.wide{overflow-x:auto}.wide td{white-space:nowrap}.wide table{font-size:.85rem}.wide td,.wide th{padding:.25rem .4rem}.wide th{vertical-align:bottom}.scores td:nth-child(8){white-space:normal;min-width:11rem}.text td{white-space:normal}td{vertical-align:top}td:nth-child(2),th:nth-child(2){text-align:right}
 .text td,.text th{text-align:left}.plots img{max-width:100%;height:auto}.plots figcaption{max-width:40rem}.warn{color:#b00020}
 """
 
@@ -81,7 +81,7 @@ def _condition(results: Results, condition: Condition) -> list[str]:
     structures = results.structures
     for place, structure in enumerate(structures):
         heading = f"<h3>{html.escape(structure)}</h3>" if len(structures) > 1 else ""
-        body = heading + f"<div class=wide>{table(_score_rows(results, condition, structure))}</div>" + (_below(results, condition) if place == 0 else "")
+        body = heading + f"<div class='wide scores'>{table(_score_rows(results, condition, structure))}</div>" + (_below(results, condition) if place == 0 else "")
         parts.append(body if place == 0 else f"<details><summary>{html.escape(structure)}</summary>{body}</details>")
     if plots.can_draw():
         parts.append("<div class=plots>" + "".join(_pictures(results, condition)) + "</div>")
@@ -193,7 +193,7 @@ def _across(results: Results) -> list[str]:
     for data in results.study.data:
         png = plots.over_labels(results, data.name, results.structures[0]) if results.scored and plots.can_draw() else None
         if png is not None:
-            figures.append(figure(png, f"{data.name}: Dice over the number of labeled cases; bars are the spread over seeds."))
+            figures.append(figure(png, f"{data.name}: Dice over the number of labeled cases; bars are the spread over seeds, dashed lines rows with a number of labels of their own."))
     return ["<h2>Number of labeled cases</h2><div class=plots>", *figures, "</div>"] if figures else []
 
 

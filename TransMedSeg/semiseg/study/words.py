@@ -165,7 +165,7 @@ def _training(results: Results) -> list[str]:
         f"preset {_values([job.get('preset') for job in jobs])}",
     ]
     augment = [", ".join(f"{name} {json.dumps(value)}" for name, value in one.items()) for one in options["augment"]]
-    shown = f"Augmentation of every row: {augment[0]}." if len(set(augment)) == 1 else "Augmentation differs between rows."
+    shown = "Augmentation differs between rows." if len(set(augment)) > 1 else f"Augmentation of every row: {augment[0] or 'the default'}."
     return [f"{'; '.join(parts)}. {shown} Where several values are named, rows differ; each run's job.json has its own."]
 
 
