@@ -1,4 +1,4 @@
-"""Unlabeled volumes of another site (E805): more of the training is spent on them, unless the job says otherwise."""
+"""Unlabeled volumes of another site (E805): training shows contrasts that no labeled volume has, unless the job says otherwise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import builders
 import pytest
 
+from semiseg.data.augment import AugmentOptions
 from semiseg.methods import METHODS, load_method
 from semiseg.protocol import EVENTS_FILE, STOP_FILE, ExitCode, Job, read_events, read_job, write_job
 from semiseg.worker import run_folder
@@ -39,89 +40,86 @@ def job(cohort: Path) -> dict:
     }
 
 
-def trained(cohort: Path, folder: Path, method: str = "transmedseg", **changes) -> dict:
+def trained(cohort: Path, folder: Path, method: str = "transmedseg", **changes) -> float:
+    """Trains, and gives the share of patches that pass a random network."""
     write_job(folder, Job("train", {**job(cohort), "method": method, **changes}))
     assert run_folder(folder) == ExitCode.FINISHED
-    return read_job(folder).options["method_options"]
+    return read_job(folder).options["augment"]["gin"]
 
 
 def said(folder: Path) -> list[str]:
     return [event["message"] for event in read_events(folder / EVENTS_FILE)[0] if "look different from" in event.get("message", "")]
 
 
-def stages(folder: Path) -> list[str]:
-    """The stage of every step, as it was reported."""
-    return [event["stage"] for event in read_events(folder / EVENTS_FILE)[0] if event["kind"] == "progress" and event.get("stage")]
-
-
-def test_self_training_begins_earlier_and_labels_more_often(cohort, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["transmedseg", "supervised", "mean_teacher"])
+def test_every_method_sees_contrasts_that_no_labeled_volume_has(method, cohort, tmp_path, monkeypatch):
+    """Those as well that do not train on the unlabeled volumes, so that a comparison of methods is one of methods."""
     look_different(monkeypatch, 3)
-    found = trained(cohort, tmp_path / "other")
-    assert (found["pretrain_share"], found["rounds"]) == (0.3, 6)
-    assert said(tmp_path / "other")[-1].endswith("so that more of the training is spent on them (pretrain_share 0.3, rounds 6).")
+    assert trained(cohort, tmp_path / "other", method) == 0.7
+    assert said(tmp_path / "other")[-1].endswith("so that images are also shown with contrasts that no labeled volume has (gin 0.7).")
     look_different(monkeypatch, 2)
-    usual = trained(cohort, tmp_path / "same")
-    assert (usual["pretrain_share"], usual["rounds"]) == (0.8, 2) and not said(tmp_path / "same"), "a mixture of sites"
-    early, late = (stages(tmp_path / name).index("self_train") for name in ("other", "same"))
-    assert early < late
+    assert trained(cohort, tmp_path / "mixed", method) == 0 and not said(tmp_path / "mixed"), "a mixture of sites"
+
+
+def test_the_random_networks_are_trained_with(cohort, tmp_path, monkeypatch):
+    import semiseg.data.augment
+
+    seen, contrast = [], semiseg.data.augment.random_contrast
+    monkeypatch.setattr("semiseg.data.augment.random_contrast", lambda x, seed: seen.append(seed) or contrast(x, seed))
+    look_different(monkeypatch, 2)
+    trained(cohort, tmp_path / "mixed")
+    assert not seen
+    look_different(monkeypatch, 4)
+    trained(cohort, tmp_path / "other")
+    assert len(set(seen)) > 10
 
 
 @pytest.mark.parametrize("length", [{"iterations": 10}, {"minutes": 0.001}], ids=["steps", "minutes"])
 def test_a_training_too_short_to_settle_is_trained_as_always(length, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("semiseg.other_site.SETTLED_ITERATIONS", 10_000)
     look_different(monkeypatch, 4)
-    found = trained(cohort, tmp_path / "short", training={"patch_size": [8, 16, 16], "log_every": 1, **length})
-    assert (found["pretrain_share"], found["rounds"]) == (0.8, 2) and not said(tmp_path / "short")
+    assert trained(cohort, tmp_path / "short", training={"patch_size": [8, 16, 16], "log_every": 1, **length}) == 0
+    assert not said(tmp_path / "short")
 
 
-@pytest.mark.parametrize(("settled", "share"), [(10, 0.3), (10_000, 0.8)], ids=["long enough", "too short"])
-def test_a_step_is_measured_with_the_options_that_it_will_be_trained_with(settled, share, cohort, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("settled", "gin"), [(10, 0.7), (10_000, 0.0)], ids=["long enough", "too short"])
+def test_a_step_is_measured_with_the_contrasts_that_it_will_be_trained_with(settled, gin, cohort, tmp_path, monkeypatch):
     """Studies and the window's goals turn minutes into steps by this measurement."""
     import semiseg.measure
 
-    shares, probe = [], semiseg.measure.measure_pace
+    measured, make = [], semiseg.measure.make_batches
 
-    def noted(make, *arguments):
-        shares.append(make().core.options.pretrain_share)
-        return probe(make, *arguments)
+    def noted(resolved, *arguments):
+        measured.append(resolved.augment.gin)
+        return make(resolved, *arguments)
 
-    monkeypatch.setattr("semiseg.measure.measure_pace", noted)
+    monkeypatch.setattr("semiseg.measure.make_batches", noted)
     monkeypatch.setattr("semiseg.measure.prepare_cpu", lambda: None)
     monkeypatch.setattr("semiseg.other_site.SETTLED_ITERATIONS", settled)
     look_different(monkeypatch, 4)
     write_job(tmp_path / "run", Job("measure", job(cohort)))
-    assert run_folder(tmp_path / "run") == ExitCode.FINISHED and shares[-1] == share
+    assert run_folder(tmp_path / "run") == ExitCode.FINISHED and measured[-1] == gin
 
 
-def test_what_the_job_states_stays(cohort, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stated", [0.0, 0.5])
+def test_what_the_job_states_stays(stated, cohort, tmp_path, monkeypatch):
     look_different(monkeypatch, 4)
-    found = trained(cohort, tmp_path / "half", method_options={"rounds": 3})
-    assert (found["pretrain_share"], found["rounds"]) == (0.3, 3)
-    assert said(tmp_path / "half")[-1].endswith("(pretrain_share 0.3).")
-    found = trained(cohort, tmp_path / "all", method_options={"rounds": 3, "pretrain_share": 0.6})
-    assert (found["pretrain_share"], found["rounds"]) == (0.6, 3) and not said(tmp_path / "all")
+    assert trained(cohort, tmp_path / "run", augment={"gin": stated}) == stated and not said(tmp_path / "run")
 
 
 def test_a_run_that_was_begun_keeps_its_options(cohort, tmp_path, monkeypatch):
     look_different(monkeypatch, 0)
     folder = tmp_path / "run"
     (folder / "x").mkdir(parents=True)
-    before = trained(cohort, folder)
+    assert trained(cohort, folder) == 0
     (folder / "result.json").unlink()
     look_different(monkeypatch, 4)
     assert run_folder(folder) == ExitCode.FINISHED and not (folder / STOP_FILE).exists()
-    assert read_job(folder).options["method_options"] == before and not said(folder)
-
-
-@pytest.mark.parametrize("method", ["supervised", "mean_teacher"])
-def test_methods_without_such_options_are_trained_as_always(method, cohort, tmp_path, monkeypatch):
-    look_different(monkeypatch, 4)
-    trained(cohort, tmp_path / "run", method)
-    assert not said(tmp_path / "run")
+    assert read_job(folder).options["augment"]["gin"] == 0 and not said(folder)
 
 
 def test_the_authors_presets_do_as_the_authors_did():
     for name in METHODS:
         presets = load_method(name).presets
         assert not presets["faithful"].other_site
-        load_method(name).Options(**{**presets["plus"].method, **presets["plus"].other_site})
+        AugmentOptions(**{**presets["plus"].augment, **presets["plus"].other_site})

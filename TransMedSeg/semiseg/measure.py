@@ -37,10 +37,9 @@ def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]
             torch.set_num_threads(job.threads)
     resolved = resolve(job, device)
     prepared = prepared_for(resolved, run_dir, report, World())
-    batches = make_batches(resolved, prepared, device, World())
 
     def plan(one: Resolved) -> tuple[int, tuple[Pace, int]]:
-        pace = measure_pace(lambda: make_method(one, prepared), batches, one.options, device)
+        pace = measure_pace(lambda: make_method(one, prepared), make_batches(one, prepared, device, World()), one.options, device)
         minutes = one.options.minutes
         iterations = pace.iterations(60 * minutes) if minutes > 0 else one.options.iterations
         return iterations, (pace, iterations)

@@ -1,7 +1,8 @@
-"""Unlabeled volumes of another scanner or site: self-training then begins earlier and labels them more often.
+"""Unlabeled volumes of another scanner or site: training then also shows contrasts that no labeled volume has.
 
-Where all volumes are of one site, the labels alone go on teaching, and pseudo-labels come late. Where the unlabeled ones look different, the labels
-alone teach little of them; what the network finds there gets better from round to round (docs/benchmarks.md, "Labels of one site, test at another").
+Where the unlabeled volumes look different, the labels alone teach little of them, and pseudo-labels are poor. Random contrasts (GIN,
+``data/random_network.py``) win most of it back; where all volumes are of one site they cost Dice (docs/benchmarks.md, "Contrasts that no labeled
+volume has").
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from .data.augment import AugmentOptions
 from .data.cache import PreparedSet
 from .job_options import options_from
 from .methods import load_method
@@ -51,17 +53,17 @@ def plan_for_site(
 def words_for_other_site(stated: TrainJob) -> str:
     """What was changed, for the user."""
     words = ", ".join(f"{name} {value:g}" for name, value in _changes(stated).items())
-    return f"The unlabeled volumes look different from the labeled ones, so that more of the training is spent on them ({words})."
+    return f"The unlabeled volumes look different from the labeled ones, so that images are also shown with contrasts that no labeled volume has ({words})."
 
 
 def _changes(stated: TrainJob) -> dict[str, Any]:
     preset = load_method(stated.method).presets[stated.preset]
-    return {name: value for name, value in preset.other_site.items() if name not in stated.method_options}
+    return {name: value for name, value in preset.other_site.items() if name not in stated.augment}
 
 
 def _for_other_site(resolved: Resolved, stated: TrainJob, prepared: PreparedSet) -> Resolved:
     changes = _changes(stated)
     if not changes or not is_other_site(prepared):
         return resolved
-    options = options_from(load_method(stated.method).Options, {**resolved.job.method_options, **changes}, f"the method {stated.method}")
-    return replace(resolved, method_options=options, job=replace(resolved.job, method_options=as_json(options)))
+    augment = options_from(AugmentOptions, {**resolved.job.augment, **changes}, "the augmentation")
+    return replace(resolved, augment=augment, job=replace(resolved.job, augment=as_json(augment)))

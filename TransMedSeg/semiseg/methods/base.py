@@ -75,8 +75,8 @@ class Preset:
         training: Fields of ``TrainOptions``.
         network: Options of the network.
         augment: Fields of ``AugmentOptions``.
-        other_site: Fields of the method's ``Options`` where the unlabeled volumes look different from the labeled ones (E805), beside or instead of
-            those of ``method``.
+        other_site: Fields of ``AugmentOptions`` where the unlabeled volumes look different from the labeled ones (E805), beside or instead of those of
+            ``augment``.
     """
 
     method: Mapping[str, Any] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .base import Preset
 from .copy_paste_method import AbstractCopyPaste
-from .copy_paste_training import FAITHFUL, OTHER_SITE, CopyPasteOptions, SelfTrainingStep
+from .copy_paste_training import FAITHFUL, CopyPasteOptions, SelfTrainingStep
 from .presets import FAITHFUL_LA, PLUS
 from .tsa_term import FAITHFUL_TSA, PluggedTSAOptions
 
@@ -24,7 +24,7 @@ class BCP(AbstractCopyPaste):
         """All options of copy-paste and TSA; each is explained where it is defined."""
 
     presets = {
-        "plus": replace(PLUS, method={"mixing": 0.25}, other_site=OTHER_SITE),  # without mixtures it would not be BCP
+        "plus": replace(PLUS, method={"mixing": 0.25}),  # without mixtures it would not be BCP
         "faithful": Preset({**FAITHFUL, **FAITHFUL_TSA}, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
     }
 

@@ -113,9 +113,6 @@ FAITHFUL = {
 }
 """What BCP's code for LA does, where it differs from the defaults."""
 
-OTHER_SITE = {"pretrain_share": 0.3, "rounds": 6}
-"""Ours for unlabeled volumes of another site: the labels alone teach little of them, and their pseudo-labels get better from round to round."""
-
 
 @dataclass
 class SelfTrainingStep:

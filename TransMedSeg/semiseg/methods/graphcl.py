@@ -9,7 +9,7 @@ nodes are the positions of one sample's bottleneck, the alignment is added with 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from ..losses.graph import correlation_clustering_loss, negative_share, nodes, s
 from ..networks.graph import ClusterHead
 from .base import Preset, Task
 from .copy_paste_method import AbstractCopyPaste
-from .copy_paste_training import FAITHFUL, OTHER_SITE, CopyPasteOptions, SelfTrainingStep
+from .copy_paste_training import FAITHFUL, CopyPasteOptions, SelfTrainingStep
 from .presets import FAITHFUL_LA, PLUS
 from .tsa_term import FAITHFUL_TSA, PluggedTSAOptions
 
@@ -83,7 +83,7 @@ class GraphCL(AbstractCopyPaste):
         """All options of copy-paste, graph and TSA (with which it is ``transmedseg``); each is explained where it is defined."""
 
     presets = {
-        "plus": replace(PLUS, other_site=OTHER_SITE),
+        "plus": PLUS,
         "faithful": Preset({**FAITHFUL, **FAITHFUL_TSA}, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
     }
 

@@ -29,5 +29,7 @@ PLUS = Preset(
     },
     network={"norm": "instance", "dropout": 0.0},
     augment={"flip_axes": (), "quarter_turns": False, "rotation_deg": 15.0, "scale": 0.3, "elastic": 0.19, "intensity": 1.0},
+    other_site={"gin": 0.7},
 )
-"""AdamW with cosine decay, instance normalization; affine, elastic and intensity augmentation, and no flips (ours, see decisions.md)."""
+"""AdamW with cosine decay, instance normalization; affine, elastic and intensity augmentation, and no flips; random networks on the
+contrast where the unlabeled volumes look different (ours, see decisions.md)."""

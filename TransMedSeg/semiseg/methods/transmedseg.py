@@ -13,13 +13,13 @@ voxels are augmented, and alpha rises linearly from 0 to 0.25 as in TSA (Li et a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from .base import Preset, Task
 from .copy_paste_method import AbstractCopyPaste
-from .copy_paste_training import FAITHFUL, OTHER_SITE, CopyPasteOptions, SelfTrainingStep
+from .copy_paste_training import FAITHFUL, CopyPasteOptions, SelfTrainingStep
 from .graphcl import GraphOptions, GraphTerm, bottleneck_channels
 from .presets import FAITHFUL_LA, PLUS
 from .tsa_term import FAITHFUL_TSA, TSAOptions
@@ -33,7 +33,7 @@ class TransMedSeg(AbstractCopyPaste):
         """All options of copy-paste, graph and TSA; each is explained where it is defined."""
 
     presets = {
-        "plus": replace(PLUS, other_site=OTHER_SITE),
+        "plus": PLUS,
         "faithful": Preset(
             {**FAITHFUL, **FAITHFUL_TSA},
             FAITHFUL_LA.training,
