@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains TransMedSeg on a small cohort of left-atrium phantoms, or on a folder of yours, and shows what the unlabeled volumes were worth.
 #
-#   bash demo.sh                 phantoms, about seven minutes on one CPU core
+#   bash demo.sh                 phantoms, about nine minutes on a CPU
 #   bash demo.sh --quick         the same in about three minutes
 #   bash demo.sh --data DIR      your own folder: LA h5 layout, NIfTI, NRRD, MHA or DICOM series
 #   bash demo.sh --out DIR       where the results go (default: demo-results)

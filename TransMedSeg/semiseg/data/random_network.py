@@ -1,7 +1,7 @@
 """The contrast of a scanner that nobody has labeled: a small random network on the intensities.
 
 Global intensity non-linear augmentation (GIN): Ouyang, Chen, Li, Li, Qin, Bai, Rueckert, "Causality-inspired single-source domain generalization for
-medical image segmentation", IEEE Transactions on Medical Imaging 42 (2023), section III-B. Shapes and places stay, so labels stay true; what is dark
+medical image segmentation", IEEE Transactions on Medical Imaging 42 (2023). Shapes and places stay, so labels stay true; what is dark
 may become bright, and edges may be drawn. The authors' code was not used.
 """
 
@@ -34,8 +34,7 @@ def random_contrast(x: Tensor, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same network on every device
     spread, mean = torch.std_mean(x)
-    standard = (x - mean) / spread.clamp_min(1e-6)
-    changed = standard
+    changed = standard = _standard(x)
     for layer, (taken, given) in enumerate(itertools.pairwise(_CHANNELS)):
         side = 1 if float(torch.rand((), generator=generator)) < 0.5 else 3
         weight = to_device(torch.randn((given, taken, *(side,) * (x.ndim - 2)), generator=generator), x.device)
