@@ -26,6 +26,8 @@ from semiseg.protocol import (
     Job,
     ProtocolError,
     ask_to_stop,
+    forget_earlier_stop,
+    last_event_time,
     process_exists,
     read_events,
     read_job,
@@ -226,6 +228,21 @@ def test_asking_to_stop_leaves_an_empty_file(tmp_path):
     assert (tmp_path / "stop").read_bytes() == b""
 
 
+def test_a_stop_that_comes_while_the_engine_starts_is_kept(tmp_path):
+    """One from before, whether of a run that obeyed it or of a process that was killed, is not."""
+    stop, now = tmp_path / "stop", time.time()
+    forget_earlier_stop(tmp_path, 0.0)
+    ask_to_stop(tmp_path)
+    forget_earlier_stop(tmp_path, last_event_time(tmp_path))
+    assert stop.exists(), "of this process's time, and no run was heard of"
+    forget_earlier_stop(tmp_path, now + 60)
+    assert not stop.exists(), "a run was heard of after it"
+    ask_to_stop(tmp_path)
+    os.utime(stop, (now - 86400, now - 86400))
+    forget_earlier_stop(tmp_path, 0.0)
+    assert not stop.exists(), "older than this process"
+
+
 # The lock
 
 
@@ -261,6 +278,32 @@ def test_a_held_folder_says_who_holds_it(tmp_path):
         assert (lock.pid, lock.host, lock.device, lock.engine, lock.version) == (os.getpid(), socket.gethostname(), "cpu", "/engine", "0.1.0")
         assert lock.is_alive and lock.is_this_process and lock.age_s < 5
     assert read_lock(tmp_path) is None and list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_never_seen_empty(tmp_path, monkeypatch):
+    """A reader would take a run that waits for one that works."""
+    link = os.link
+
+    def late(source, target):
+        assert read_lock(tmp_path) is None, "there is none before it is whole"
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    with hold(tmp_path):
+        assert read_lock(tmp_path).device == "cpu" and [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+
+def test_a_file_system_without_links_has_locks(tmp_path, monkeypatch):
+    def refuses(source, target):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuses)
+    with hold(tmp_path):
+        assert read_lock(tmp_path).is_this_process
+        with pytest.raises(FileExistsError):
+            HeldLock(tmp_path, "cpu", "/engine", "0.1.0")._create()
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_goes_also_after_an_error(tmp_path):

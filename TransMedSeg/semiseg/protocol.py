@@ -27,6 +27,9 @@ MODEL_FILE = "model.pt"
 RESUME_FILE = "resume.pt"
 RESULT_FILE = "result.json"
 
+_BEGAN = time.time()
+"""When this process began, near enough: this file is the first of the engine to be imported."""
+
 VERBS = ("prepare", "measure", "train", "predict", "evaluate", "phantom", "report", "export-seg", "study")
 
 HEARTBEAT_SECONDS = 5.0
@@ -196,6 +199,31 @@ def ask_to_stop(run_dir: Path) -> None:
     (run_dir / STOP_FILE).touch()
 
 
+def last_event_time(run_dir: Path) -> float:
+    """When something was last heard of this folder, in seconds as its file system counts them; 0 if never."""
+    try:
+        return (run_dir / EVENTS_FILE).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def forget_earlier_stop(run_dir: Path, last_heard: float) -> None:
+    """Removes a stop file that was meant for an earlier run: a stop ends one run, not the next.
+
+    One made since this process began stays, for the engine takes seconds to start and a user may be quicker.
+
+    Args:
+        last_heard: `last_event_time` before this run wrote its first event.
+    """
+    path = run_dir / STOP_FILE
+    try:
+        made = path.stat().st_mtime
+    except FileNotFoundError:
+        return
+    if made < _BEGAN or made <= last_heard:
+        path.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class Lock:
     """Who works in a run folder.
@@ -304,13 +332,27 @@ class HeldLock:
                 raise BlockingIOError(11, f"{owner.host}, process {owner.pid}")
             self._path.unlink(missing_ok=True)
         try:
-            descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            self._create()
         except FileExistsError as error:
             raise BlockingIOError(11, "a worker that has just started") from error
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(self._document, stream)
         self._thread.start()
         return self
+
+    def _create(self) -> None:
+        """Makes the lock with its text already in it, so that no reader takes a waiting run for a working one."""
+        text = json.dumps(self._document)
+        draft = self._path.with_name(f"{LOCK_FILE}.{os.getpid()}.part")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            try:
+                os.link(draft, self._path)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links: its readers see an empty lock for a moment
+                with os.fdopen(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w", encoding="utf-8") as stream:
+                    stream.write(text)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def __exit__(self, *_: object) -> None:
         self._released.set()

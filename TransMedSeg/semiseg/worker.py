@@ -19,12 +19,13 @@ from .errors import InputError
 from .job_options import options_from
 from .protocol import (
     EVENTS_FILE,
-    STOP_FILE,
     EventWriter,
     ExitCode,
     HeldLock,
     Job,
     ProtocolError,
+    forget_earlier_stop,
+    last_event_time,
     read_job,
     read_lock,
 )
@@ -61,13 +62,14 @@ def _run(run_dir: Path, also: Report | None, world: World) -> ExitCode:
     with ExitStack() as held:  # the folder is ours until the last event is written
         try:
             job = _read(run_dir)
+            last_heard = last_event_time(run_dir)
             writer = _open_events(run_dir, world)
             held.callback(_close, writer)
             device = str(job.options.get("device", "auto"))
             if world.is_main:
                 held.enter_context(HeldLock(run_dir, device, __file__, __version__))
-                (run_dir / STOP_FILE).unlink(missing_ok=True)  # a stop ends one run, not the next
-            any_rank(False)  # nobody looks for a stop file before it is gone
+                forget_earlier_stop(run_dir, last_heard)
+            any_rank(False)  # nobody looks for a stop file before an earlier one is gone
             report("started", version=__version__, engine=str(Path(__file__).parent), pid=os.getpid(), host=socket.gethostname(), device=device, verb=job.verb, ranks=world.size)  # fmt: skip
             result = _call(job, run_dir, report, world)
             if isinstance(result, dict) and "stopped_at" in result:

@@ -21,9 +21,10 @@ def main():
         print(json.dumps(behavior.get("describe", {"methods": []})))
         return 0
     job = protocol.read_job(RUN_DIR)
+    last_heard = protocol.last_event_time(RUN_DIR)
     report = protocol.EventWriter(RUN_DIR / protocol.EVENTS_FILE)
     with protocol.HeldLock(RUN_DIR, job.options.get("device", "cpu"), str(Path(__file__).parent), __version__):
-        (RUN_DIR / protocol.STOP_FILE).unlink(missing_ok=True)
+        protocol.forget_earlier_stop(RUN_DIR, last_heard)
         report("started", version=behavior.get("version", __version__), engine=behavior.get("engine", str(Path(__file__).parent)), pid=os.getpid(), host=socket.gethostname(), device=job.options.get("device"), verb=job.verb)
         what = behavior.get("check", "finish") if job.verb == "prepare" else behavior["what"]
         code = globals()[what](behavior, job, report)
