@@ -52,7 +52,8 @@ elif verb == "prepare":
     write("result.json", {})
 elif verb == "measure":
     step_s = {"supervised": 0.1}.get(options["method"], 0.2)
-    write("result.json", {"step_s": step_s, "iterations": round(60 * options["training"].get("minutes", 0) / step_s)})
+    patches = {"method_options": {"labels_from": "patches"}} if options["method"] == "bcp" and options.get("augment") else {}
+    write("result.json", {"step_s": step_s, "iterations": round(60 * options["training"].get("minutes", 0) / step_s), **patches})
 else:
     method = options["method"]
     wishes = folder.parents[1] / "wishes.json"

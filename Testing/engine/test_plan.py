@@ -182,7 +182,7 @@ def test_an_unknown_goal_is_refused():
 def test_a_measured_step_tells_the_length_of_every_goal():
     """Minutes become iterations, iterations become seconds, rounds of labeling included; at least 20 steps are taken."""
     options = {"quick": TrainOptions(minutes=1.5), "normal": TrainOptions(iterations=3000), "best": TrainOptions(minutes=0.1)}
-    assert lengths(options, Pace(0.5, 1.0)) == {
+    assert lengths({goal: (one, Pace(0.5, 1.0)) for goal, one in options.items()}) == {
         "quick": {"iterations": 178, "train_s": 90.0},
         "normal": {"iterations": 3000, "train_s": 1501.0},
         "best": {"iterations": 20, "train_s": 11.0},

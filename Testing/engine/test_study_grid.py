@@ -249,6 +249,18 @@ def test_the_same_seconds_become_steps_once_a_row(tmp_path, capsys):
     assert all(len(one.read_text()) == 1 for one in (out_dir / "timing").glob("*/starts.txt"))
 
 
+def test_a_row_whose_labels_take_too_long_trains_as_it_was_measured(tmp_path, capsys):
+    """The probe says which options keep to the seconds; the report says it too."""
+    rows = [{"method": "supervised"}, {"method": "bcp", "set": {"augment.gin": 0.0, "method_options.rounds": 3}}]
+    path, out_dir = write_study(tmp_path, rows=rows, seeds=[0], labels=[4], budget={"seconds": 60}), tmp_path / "out"
+    assert study(path, out_dir) == 0
+    assert read_job(out_dir / "runs" / "bcp-4labels-seed0").options["method_options"] == {"rounds": 3, "labels_from": "patches"}
+    assert "method_options" not in read_job(out_dir / "runs" / "supervised-4labels-seed0").options
+    assert "Labeling whole cases would have taken bcp more than half of the time, so it has labels_from patches." in (out_dir / "report.html").read_text()
+    before = starts(out_dir)
+    assert study(path, out_dir) == 0 and starts(out_dir) == before, "it is not taken for a changed study"
+
+
 def test_an_option_may_be_measured_in_another_run(tmp_path):
     take = {"method_options.margins": {"row": "G", "scalars": ["tsa_table_0_1", "tsa_table_1_0"]}}
     rows = [{"name": "I", "method": "transmedseg", "set": {"method_options.form": "margin"}, "take": take}, {"name": "G", "method": "transmedseg"}]

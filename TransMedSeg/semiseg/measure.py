@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 
 from .data.atomic import write_json
 from .distributed import World, choose_device
+from .labeling_budget import pace_within
+from .methods import load_method
 from .other_site import plan_for_site
 from .protocol import RESULT_FILE
 from .train_job import Resolved, TrainJob, resolve
@@ -27,8 +30,9 @@ def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]
     """Only measures how long a step takes here, with the probe that turns minutes into iterations.
 
     Returns:
-        ``step_s``, ``labeling_s`` (all rounds of labels of whole cases) and, for a job with minutes, the ``iterations`` they are; device and threads of the measurement; ``goals`` with the length of
-        each; memory and disk, needed and free.
+        ``step_s``, ``labeling_s`` (all rounds of labels of whole cases) and, for a job with minutes, the ``iterations`` they are; device and threads of
+        the measurement; ``goals`` with the length of each; memory and disk, needed and free; ``method_options`` where some must change to keep to the
+        minutes (``labeling_budget.py``).
     """
     device = choose_device(job.device, World())
     if device.type == "cpu":
@@ -38,19 +42,32 @@ def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]
     resolved = resolve(job, device)
     prepared = prepared_for(resolved, run_dir, report, World())
 
-    def plan(one: Resolved) -> tuple[int, tuple[Pace, int]]:
-        pace = measure_pace(lambda: make_method(one, prepared), make_batches(one, prepared, device, World()), one.options, device)
-        minutes = one.options.minutes
-        iterations = pace.iterations(60 * minutes) if minutes > 0 else one.options.iterations
-        return iterations, (pace, iterations)
+    paces: dict[str, Pace] = {}
 
-    resolved, (pace, iterations) = plan_for_site(resolved, job, prepared, plan)
-    minutes = resolved.options.minutes
+    def pace_of(one: Resolved) -> Pace:
+        key = json.dumps([one.job.method_options, one.job.augment])
+        if key not in paces:
+            paces[key] = measure_pace(lambda: make_method(one, prepared), make_batches(one, prepared, device, World()), one.options, device)
+        return paces[key]
+
+    def fitting(one: Resolved, minutes: float) -> tuple[Resolved, Pace]:
+        return pace_within(60 * minutes, one, job, pace_of) if minutes > 0 else (one, pace_of(one))
+
+    def plan(one: Resolved) -> tuple[int, tuple[Resolved, Pace, int]]:
+        minutes = one.options.minutes
+        planned, pace = fitting(one, minutes)
+        iterations = pace.iterations(60 * minutes) if minutes > 0 else one.options.iterations
+        return iterations, (planned, pace, iterations)
+
+    used, (planned, pace, iterations) = plan_for_site(resolved, job, prepared, plan)
+    minutes = planned.options.minutes
     threads = torch.get_num_threads()
     result = {"step_s": pace.step_s, "labeling_s": pace.labeling_s, "iterations": iterations, "minutes": minutes, "device": str(device), "threads": threads}
-    jobs = {goal: replace(job, goal=goal, prepared=str(prepared.folder)) for goal in GOALS}
-    result["goals"] = lengths({goal: resolve(one, device).options for goal, one in jobs.items()}, pace)
-    result.update(demands(make_method(resolved, prepared), prepared, device, run_dir))
+    if planned is not used:
+        result["method_options"] = dict(load_method(job.method).labels_of_patches)
+    of_goal = {goal: resolve(replace(job, goal=goal, prepared=str(prepared.folder)), device).options for goal in GOALS}
+    result["goals"] = lengths({goal: (one, fitting(used, one.minutes)[1]) for goal, one in of_goal.items()})
+    result.update(demands(make_method(planned, prepared), prepared, device, run_dir))
     write_json(run_dir / RESULT_FILE, result)
     return result
 

@@ -20,6 +20,7 @@ from .distributed import World, any_rank, choose_device, wait_for_all
 from .evaluate import Pair, evaluate
 from .inference.model_file import write_model
 from .inference.segmenter import SegmentOptions
+from .labeling_budget import pace_within, words_for_patches
 from .methods import load_method
 from .methods.base import AbstractMethod
 from .other_site import plan_for_site, words_for_other_site
@@ -32,7 +33,7 @@ from .training.case_labels import CaseLabels
 from .training.cpu import prepare_cpu
 from .training.loop import Fit, Outcome
 from .training.memory import peak_host_memory_gb
-from .training.probe import measure_pace
+from .training.probe import Pace, measure_pace
 from .training.smaller import SHRINKABLE
 from .training.validate import Validation
 
@@ -77,7 +78,7 @@ def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device
     """The job with its length, and with the options for where its unlabeled volumes come from."""
 
     def plan(one: Resolved) -> tuple[int, Resolved]:
-        found = _with_length(one, prepared, device, report)
+        found = _with_length(one, stated, prepared, device, report)
         return found.options.iterations, found
 
     used, planned = plan_for_site(resolved, stated, prepared, plan)
@@ -86,12 +87,20 @@ def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device
     return planned
 
 
-def _with_length(resolved: Resolved, prepared: PreparedSet, device: torch.device, report: Report) -> Resolved:
+def _with_length(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> Resolved:
     """Turns a budget of minutes into iterations, once: the job then says iterations, so that a resumed run has the same schedule."""
     options = resolved.options
     if options.minutes <= 0:
         return resolved
-    pace = measure_pace(lambda: make_method(resolved, prepared), make_batches(resolved, prepared, device, World()), options, device)
+    paces: list[Pace] = []
+
+    def measure(one: Resolved) -> Pace:
+        paces.append(measure_pace(lambda: make_method(one, prepared), make_batches(one, prepared, device, World()), options, device))
+        return paces[-1]
+
+    resolved, pace = pace_within(60 * options.minutes, resolved, stated, measure)
+    if len(paces) > 1:
+        report("state", message=words_for_patches(paces[0].labeling_s, options.minutes))
     iterations = pace.iterations(60 * options.minutes)
     report("state", message=f"A step takes {1000 * pace.step_s:.0f} ms here; {options.minutes:g} minutes are {iterations} iterations.")
     options = replace(options, iterations=iterations, minutes=0.0)

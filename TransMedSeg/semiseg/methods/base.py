@@ -97,12 +97,14 @@ class AbstractMethod(nn.Module, abc.ABC):
         presets: ``"plus"`` are our defaults, ``"faithful"`` is what the authors' code does.
         stages: In order. Set in the constructor where they depend on options.
         needs_unlabeled: False for methods that never look at unlabeled images.
+        labels_of_patches: Options that replace labels of whole cases where these take too long (``case_labeling``).
     """
 
     Options: ClassVar[type]
     presets: ClassVar[dict[str, Preset]] = {"plus": Preset(), "faithful": Preset()}
     stages: tuple[Stage, ...] = (Stage("train", 1.0),)
     needs_unlabeled: ClassVar[bool] = True
+    labels_of_patches: ClassVar[Mapping[str, Any]] = {}
 
     @abc.abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:

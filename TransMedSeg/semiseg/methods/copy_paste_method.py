@@ -22,6 +22,8 @@ class AbstractCopyPaste(AbstractMethod):
         **network_changes: Options of the network that the method insists on.
     """
 
+    labels_of_patches = {"labels_from": "patches"}
+
     def __init__(self, task: Task, options: Any, **network_changes: Any) -> None:
         super().__init__()
         self.options = options

@@ -128,7 +128,10 @@ def _options(study: Study, place: Place, run: Run) -> Callable[[], dict[str, Any
     def make() -> dict[str, Any]:
         values = _prepared_options(place, run, run.options)
         if study.budget.seconds:
-            values.setdefault("training", {})["iterations"] = measured(place, run)["iterations"]
+            found = measured(place, run)
+            values.setdefault("training", {})["iterations"] = found["iterations"]
+            if "method_options" in found:
+                values["method_options"] = {**values.get("method_options", {}), **found["method_options"]}
         if study.best_on_test:  # not part of what is asked: looking changes no training
             values["best_on_test"] = study.best_on_test
         for name, source in run.sources.items():

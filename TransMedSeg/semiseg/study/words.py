@@ -137,13 +137,21 @@ def _budget(results: Results) -> str:
     if budget.iterations:
         return f"Budget: {budget.iterations:,} steps a run, whatever a step costs."
     settled: dict[str, set[int]] = {}
+    changed: dict[str, dict] = {}
     for run in results.runs:
-        found = measured(results.place, run).get("iterations")
+        probe = measured(results.place, run)
+        found = probe.get("iterations")
         settled.setdefault(run.line.name, set()).update({found} if found else set())
+        changed.setdefault(run.line.name, {}).update(probe.get("method_options", {}))
     steps = ", ".join(f"{name} {' or '.join(f'{count:,}' for count in sorted(counts))}" for name, counts in settled.items() if counts)
     return (
         f"Budget: {budget.seconds:g} s of training, the same for every row. A probe of a few steps, run alone, turned them into steps once a row (and once a data "
         f"set where these differ in size); every seed and number of labels takes these: {steps or 'not measured yet'}."
+        + "".join(
+            f" Labeling whole cases would have taken {name} more than half of the time, so it has {', '.join(f'{key} {value}' for key, value in options.items())}."
+            for name, options in changed.items()
+            if options
+        )
     )
 
 

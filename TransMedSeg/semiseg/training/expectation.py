@@ -18,15 +18,14 @@ _LOGS_GB = 0.05
 """Events, pictures, tables and masks of the held-out cases; measured runs stay below."""
 
 
-def lengths(options_of_goal: Mapping[str, TrainOptions], pace: Pace) -> dict[str, dict[str, float]]:
+def lengths(goals: Mapping[str, tuple[TrainOptions, Pace]]) -> dict[str, dict[str, float]]:
     """Iterations and seconds of every goal.
 
     Args:
-        options_of_goal: Options of the loop by goal.
-        pace: As measured. A goal in minutes becomes iterations, one in iterations becomes seconds.
+        goals: Options of the loop, and the pace as measured, by goal. A goal in minutes becomes iterations, one in iterations becomes seconds.
     """
     found = {}
-    for goal, options in options_of_goal.items():
+    for goal, (options, pace) in goals.items():
         iterations = pace.iterations(60 * options.minutes) if options.minutes > 0 else options.iterations
         found[goal] = {"iterations": iterations, "train_s": round(pace.seconds(iterations), 1)}
     return found

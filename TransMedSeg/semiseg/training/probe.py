@@ -20,6 +20,8 @@ _MOST_BLOCKS = 4
 """Short steps are timed more often: up to so many times ``num_steps``, until they have taken ``_ENOUGH_S``."""
 
 _FEWEST_ITERATIONS = 20
+MOST_LABELING = 0.5
+"""Share of a budget that rounds of labeling may take."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Pace:
     labeling_s: float = 0.0
 
     def iterations(self, seconds: float) -> int:
-        """Steps in so many seconds, rounds of labeling included; those never take more than half of the time."""
-        return max(_FEWEST_ITERATIONS, int(max(seconds - self.labeling_s, seconds / 2) / self.step_s))
+        """Steps in so many seconds, rounds of labeling included; those never count as more than ``MOST_LABELING`` of the time."""
+        return max(_FEWEST_ITERATIONS, int(max(seconds - self.labeling_s, (1 - MOST_LABELING) * seconds) / self.step_s))
 
     def seconds(self, iterations: int) -> float:
         """Of a training of so many steps."""
