@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -75,7 +74,7 @@ def test_rounds_come_at_their_steps_and_leave_nothing(cases, tmp_path):
 def test_rounds_are_told_as_time_left_but_not_as_slow_steps(cases, tmp_path, monkeypatch):
     """A clock that only this test moves: a step takes 1 s, a round 100 s."""
     now, told = [0.0], []
-    monkeypatch.setattr("semiseg.training.loop.time", SimpleNamespace(perf_counter=lambda: now[0], monotonic=time.monotonic))
+    monkeypatch.setattr("semiseg.training.clock.time", SimpleNamespace(perf_counter=lambda: now[0]))
     fit = start(cases, tmp_path, told=told)
     batch, label_cases = fit.batches.batch, CaseLabels.__call__
 

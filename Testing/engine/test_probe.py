@@ -86,7 +86,7 @@ def test_stages_count_by_their_shares_and_warming_up_does_not(batches, ticks):
             ticks[0] += 100 if warming else {"first": 1.0, "last": 3.0}[progress.stage]
             return super().forward(batch, progress)
 
-    assert measure_pace(Slow, batches, OPTIONS, CPU) == Pace(0.75 * 1 + 0.25 * 3, 0.0)
+    assert measure_pace(Slow, batches, OPTIONS, CPU) == Pace(0.75 * 1 + 0.25 * 3, 0.0, 1.0)
 
 
 def test_short_steps_are_timed_more_often(batches, ticks):

@@ -31,6 +31,7 @@ from .train_parts import make_batches, make_method, prepared_for, task_of
 from .training.best import BEST_FILE, BestSoFar, MakeCard, write_stopped_model
 from .training.case_labels import CaseLabels
 from .training.cpu import prepare_cpu
+from .training.length import FEWEST_SECONDS, Length
 from .training.loop import Fit, Outcome
 from .training.memory import peak_host_memory_gb
 from .training.probe import Pace, measure_pace
@@ -57,12 +58,13 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
             torch.set_num_threads(job.threads)
     resolved = resolve(job, device)
     prepared = prepared_for(resolved, run_dir, report, world)
-    resolved = _planned(resolved, job, prepared, device, report)
+    resolved, length = _planned(resolved, job, prepared, device, report)
     if world.is_main:
         write_job(run_dir, Job("train", asdict(resolved.job)))
-    result = _train_one(resolved, prepared, run_dir, device, report, world, run_dir / STOP_FILE)
+    result = _train_one(resolved, prepared, run_dir, device, report, world, run_dir / STOP_FILE, length)
     if "stopped_at" in result:
         return result
+    resolved = _of_length(resolved, result["iterations"])
     if job.baseline and job.method != "supervised":
         baseline = _baseline(resolved, prepared, run_dir, device, report, world)
         if "stopped_at" in baseline:
@@ -74,12 +76,15 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
     return result
 
 
-def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> Resolved:
+_Planned = tuple[Resolved, Length | None]
+
+
+def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> _Planned:
     """The job with its length, and with the options for where its unlabeled volumes come from."""
 
-    def plan(one: Resolved) -> tuple[int, Resolved]:
+    def plan(one: Resolved) -> tuple[int, _Planned]:
         found = _with_length(one, stated, prepared, device, report)
-        return found.options.iterations, found
+        return found[0].options.iterations, found
 
     used, planned = plan_for_site(resolved, stated, prepared, plan)
     if used is not resolved:
@@ -87,28 +92,34 @@ def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device
     return planned
 
 
-def _with_length(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> Resolved:
-    """Turns a budget of minutes into iterations, once: the job then says iterations, so that a resumed run has the same schedule."""
+def _with_length(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> _Planned:
+    """Turns a budget of minutes into iterations: the job then says iterations, so that a resumed run has the same schedule."""
     options = resolved.options
-    if options.minutes <= 0:
-        return resolved
+    seconds = 60 * options.minutes
+    if seconds <= 0:
+        return resolved, None
     paces: list[Pace] = []
 
     def measure(one: Resolved) -> Pace:
         paces.append(measure_pace(lambda: make_method(one, prepared), make_batches(one, prepared, device, World()), options, device))
         return paces[-1]
 
-    resolved, pace = pace_within(60 * options.minutes, resolved, stated, measure)
+    resolved, pace = pace_within(seconds, resolved, stated, measure)
     if len(paces) > 1:
         report("state", message=words_for_patches(paces[0].labeling_s, options.minutes))
-    iterations = pace.iterations(60 * options.minutes)
+    iterations = pace.iterations(seconds)
     report("state", message=f"A step takes {1000 * pace.step_s:.0f} ms here; {options.minutes:g} minutes are {iterations} iterations.")
-    options = replace(options, iterations=iterations, minutes=0.0)
+    length = Length(seconds, pace) if seconds >= FEWEST_SECONDS and not stated.best_on_test else None
+    return _of_length(resolved, iterations), length
+
+
+def _of_length(resolved: Resolved, iterations: int) -> Resolved:
+    options = replace(resolved.options, iterations=iterations, minutes=0.0)
     return replace(resolved, options=options, job=replace(resolved.job, training=as_json(options)))
 
 
 def _train_one(
-    resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World, stop_path: Path
+    resolved: Resolved, prepared: PreparedSet, run_dir: Path, device: torch.device, report: Report, world: World, stop_path: Path, length: Length | None = None
 ) -> dict[str, Any]:
     options = resolved.options
     method = make_method(resolved, prepared)
@@ -133,15 +144,18 @@ def _train_one(
         stop_path.exists,
         CaseLabels(prepared, batches.store, batches.unlabeled, options.patch_size, run_dir, report, world) if batches.unlabeled else None,
         looks,
+        length,
     )
     started = time.time()
     outcome = fit.run()
     if not outcome.is_complete:
         if world.is_main and stop_path.parent == run_dir:  # a baseline without its end measures nothing
-            write_stopped_model(run_dir / MODEL_FILE, best, method, make_card, outcome.iteration, options.iterations, report)
+            write_stopped_model(run_dir / MODEL_FILE, best, method, make_card, outcome.iteration, fit.iterations, report)
         return {"stopped_at": outcome.iteration}
     result = _result(resolved, prepared, method, outcome, time.time() - started)
     if world.is_main:
+        if outcome.iteration != options.iterations:  # the recipe is the length that it came to
+            write_job(run_dir, Job("train", asdict(_of_length(resolved, outcome.iteration).job)))
         write_model(run_dir / MODEL_FILE, make_card(result), method.deployed.state_dict())
         report("saved", path=str(run_dir / MODEL_FILE), what="model", step=outcome.iteration)
     wait_for_all()

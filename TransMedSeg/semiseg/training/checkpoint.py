@@ -55,6 +55,9 @@ def read_state(path: Path, identity: dict[str, Any], device: torch.device) -> di
             path=path,
         )
     wanted = json.loads(json.dumps(identity, sort_keys=True))
+    length = wanted.get("training", {}).get("iterations")
+    if length in state.get("lengths", []):  # the job may tell an earlier length of a training that keeps to its minutes, or the last
+        saved["training"]["iterations"] = length
     changed = sorted(key for key in {*saved, *wanted} if saved.get(key) != wanted.get(key))
     smaller = smaller_settings(saved.get("training", {}), wanted.get("training", {})) if changed == ["training"] else None
     if smaller:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,15 @@ from typing import Any
 import torch
 
 from ..data.batches import Batch, TwoStreamBatches
-from ..distributed import World, any_rank, average_gradients, same_weights
+from ..distributed import World, any_rank, average_gradients, from_owner, same_weights
 from ..errors import InputError
 from ..inference.memory import is_out_of_memory
 from ..methods.base import AbstractMethod, Progress, Stage
 from .case_labels import CaseLabels
 from .checkpoint import read_state, write_state
+from .clock import Clock
 from .compiling import compile_networks
+from .length import Length
 from .optimizer import learning_rate, make_optimizer
 from .options import TrainOptions
 from .smaller import in_words
@@ -61,6 +62,10 @@ class Fit:
         should_stop: Asked before every step.
         case_labels: Labels the unlabeled cases whole, for methods that ask for it (``AbstractMethod.case_labeling``); None labels none.
         watch: Called with (method, iteration) after every step, off the clock; must leave everything as it is.
+        length: Keeps to a budget of seconds; None takes the steps of ``options``.
+
+    Attributes:
+        iterations: Steps of the whole training, as planned by now.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Fit:
         should_stop: Callable[[], bool] = lambda: False,
         case_labels: CaseLabels | None = None,
         watch: Callable[[AbstractMethod, int], None] | None = None,
+        length: Length | None = None,
     ) -> None:
         # Channels-last is what both cuDNN's and oneDNN's convolutions like best.
         layout = torch.channels_last if options.patch_size[0] == 1 else torch.channels_last_3d
@@ -85,18 +91,22 @@ class Fit:
         self.report, self.validate, self.should_stop, self.watch = report, validate, should_stop, watch
         self.state_path, self.identity = state_path, identity or {}
         self.optimizer = make_optimizer(method, options)
-        self.stages = _stage_ends(method.stages, options.iterations)
-        self.case_labels = case_labels
-        self.labeling_rounds = [] if case_labels is None else _rounds(self.stages, *method.case_labeling)
+        self.case_labels, self.length, self.lengths = case_labels, length, [options.iterations]
+        self.clock = Clock()
+        self._set_length(options.iterations)
         self.step_scale, self.setbacks, self.iteration, self.started_stage = 1.0, 0, 0, ""
         self.changes: list[dict[str, Any]] = []
         self._saved_at = -1
-        self.clock = _Clock(options.iterations)
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
         self._good: dict[str, Any] = {}
         self._losses: list[dict[str, torch.Tensor]] = []  # of every step since the last look
         if options.compile:
             compile_networks(self.method)
+
+    def _set_length(self, iterations: int) -> None:
+        self.iterations = self.clock.total = iterations
+        self.stages = _stage_ends(self.method.stages, iterations)
+        self.labeling_rounds = [] if self.case_labels is None else _rounds(self.stages, *self.method.case_labeling)
 
     def run(self) -> Outcome:
         """Trains to the end, or to a stop.
@@ -114,7 +124,7 @@ class Fit:
         clock = self.clock
         clock.start_at(self.iteration)
         last_save = time.monotonic()
-        while self.iteration < self.options.iterations:
+        while self.iteration < self.iterations:
             if any_rank(self.should_stop()):
                 self.save()
                 return self._outcome(is_complete=False)
@@ -130,7 +140,7 @@ class Fit:
                         raise self._out_of_memory() from error
                     raise
                 self.iteration += 1
-                is_last = self.iteration == self.options.iterations
+                is_last = self.iteration == self.iterations
                 if self.iteration % self.options.log_every == 0 or is_last:
                     self._look(progress, clock)  # waits for the device, so the clock is honest
             ends_stage = any(self.iteration == end for _, _, end in self.stages)
@@ -149,7 +159,7 @@ class Fit:
         return self._outcome(is_complete=True)
 
     def _outcome(self, is_complete: bool) -> Outcome:
-        changes = tuple(one for one in self.changes if one["iteration"] < self.options.iterations)  # later ones were made for the baseline
+        changes = tuple(one for one in self.changes if one["iteration"] < self.iterations)  # later ones were made for the baseline
         return Outcome(self.iteration, is_complete, self.clock.seconds, self._peak_memory_gb(), changes)
 
     def _continue(self, state: dict[str, Any]) -> None:
@@ -195,7 +205,7 @@ class Fit:
         self._losses.append({name: value.detach() for name, value in losses.items()})
         self._is_bad |= ~torch.isfinite(self._losses[-1]["total"])
 
-    def _look(self, progress: Progress, clock: _Clock) -> None:
+    def _look(self, progress: Progress, clock: Clock) -> None:
         """Reads the losses, goes back when they are not numbers, and reports."""
         if any_rank(bool(self._is_bad) or not _is_finite(self.method)):
             self._go_back()
@@ -209,11 +219,22 @@ class Fit:
             self.report("scalar", name=name, value=value, step=self.iteration)
         if self.device.type == "cuda":
             self.report("scalar", name="gpu_memory_gb", value=self._peak_memory_gb(), step=self.iteration)
+        if self.length is not None and progress.stage == self.stages[0][0]:
+            self._keep_budget(self.length)
         rounds_left = sum(start >= self.iteration for start in self.labeling_rounds)
         rate, eta_s = clock.rate(self.iteration, rounds_left)
         self.report(
-            "progress", what="train", done=self.iteration, total=self.options.iterations, rate_per_s=rate, eta_s=eta_s, stage=progress.stage
+            "progress", what="train", done=self.iteration, total=self.iterations, rate_per_s=rate, eta_s=eta_s, stage=progress.stage
         )  # fmt: skip
+
+    def _keep_budget(self, length: Length) -> None:
+        """Takes the number of steps that the budget holds by now; rank 0 decides."""
+        fits = length.look(self.iteration, self.clock.now_s(), self.iterations, self.method.stages[0].share)
+        fits = int(from_owner(torch.tensor(fits), 0))
+        if fits != self.iterations:
+            self.report("state", message=f"Steps take another time than at the start: the minutes are {fits:,} iterations, not {self.iterations:,}.")
+            self._set_length(fits)
+            self.lengths.append(fits)
 
     def _go_back(self) -> None:
         self.setbacks += 1
@@ -244,13 +265,13 @@ class Fit:
             if warning:
                 self.report("warning", code="", message=warning, hint="")
             self.started_stage = progress.stage
-            self.report("stage", name=progress.stage, iteration=self.iteration, total=self.options.iterations)
+            self.report("stage", name=progress.stage, iteration=self.iteration, total=self.iterations)
 
     def _progress(self) -> Progress:
         for name, start, end in self.stages:
             if self.iteration < end:
                 return Progress(
-                    name, (self.iteration - start) / (end - start), self.iteration / self.options.iterations, self.iteration
+                    name, (self.iteration - start) / (end - start), self.iteration / self.iterations, self.iteration
                 )
         raise AssertionError("the last stage ends with the last iteration")
 
@@ -262,6 +283,7 @@ class Fit:
             "setbacks": self.setbacks,
             "seconds": self.clock.seconds,
             "changes": list(self.changes),
+            "lengths": list(self.lengths),
             "method": {name: value.detach().clone() for name, value in self.method.state_dict().items()},
             "optimizer": _cloned(self.optimizer.state_dict()),
             "random": torch.get_rng_state(),  # dropout is the only user of the global generator
@@ -276,8 +298,10 @@ class Fit:
         self.iteration, self.started_stage = state["iteration"], state["started_stage"]
         self.step_scale, self.setbacks = state["step_scale"], state["setbacks"]
         self.changes = list(state.get("changes", []))
+        self.lengths = list(state.get("lengths", self.lengths))
+        self._set_length(self.lengths[-1])
         self.clock.seconds = max(self.clock.seconds, state["seconds"])  # a setback does not give time back
-        if self.labeling_rounds and self.labeling_rounds[0] < self.iteration < self.options.iterations:
+        if self.labeling_rounds and self.labeling_rounds[0] < self.iteration < self.iterations:
             self.case_labels.restore(self.iteration)
         torch.set_rng_state(state["random"].cpu())
         if self.device.type == "cuda" and "random_cuda" in state:
@@ -294,42 +318,6 @@ class Fit:
             self._write(self._good)
         has_one_size = any(getattr(module, "fixed_image_size", None) is not None for module in self.method.modules())
         return what_would_fit(self.options, self.device, self.iteration, has_one_size)
-
-
-class _Clock:
-    """Time spent in steps and rounds of labeling, and the rate over the recent steps."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.seconds = total, 0.0
-        self._started, self._mark_s, self._mark_done = 0.0, 0.0, 0
-        self._round_s = 0.0  # what the last round of labeling took
-
-    def start_at(self, done: int) -> None:
-        """Rates count from here."""
-        self._mark_s, self._mark_done = self.seconds, done
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self._started
-
-    @contextmanager
-    def round(self) -> Iterator[None]:
-        """A round of labeling between two steps: it counts as time spent, not as the time of a step."""
-        started = time.perf_counter()
-        yield
-        self._round_s = time.perf_counter() - started
-        self._mark_s += self._round_s
-
-    def rate(self, done: int, rounds_left: int = 0) -> tuple[float, float]:
-        """Steps per second since the last call, and the seconds left at this rate with so many rounds like the last one."""
-        now_s = self.seconds + time.perf_counter() - self._started
-        steps, spent = done - self._mark_done, now_s - self._mark_s
-        self._mark_s, self._mark_done = now_s, done
-        per_second = steps / spent if spent > 0 and steps > 0 else 0.0
-        left_s = (self.total - done) / per_second + rounds_left * self._round_s if per_second else 0.0
-        return round(per_second, 4), round(left_s, 3)
 
 
 def _stage_ends(stages: tuple[Stage, ...], iterations: int) -> list[tuple[str, int, int]]:

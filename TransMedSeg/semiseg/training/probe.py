@@ -31,10 +31,16 @@ class Pace:
     Attributes:
         step_s: Seconds of a step, averaged over the stages by their shares.
         labeling_s: Seconds of all rounds in which unlabeled cases are labeled whole; 0 for methods without.
+        first_s: Seconds of a step of the first stage; 0 takes ``step_s``.
     """
 
     step_s: float
     labeling_s: float = 0.0
+    first_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.first_s == 0.0:
+            object.__setattr__(self, "first_s", self.step_s)
 
     def iterations(self, seconds: float) -> int:
         """Steps in so many seconds, rounds of labeling included; those never count as more than ``MOST_LABELING`` of the time."""
@@ -82,7 +88,7 @@ def measure_pace(
         _finish(device)
         return time.perf_counter() - started
 
-    step_s = 0.0
+    step_s, first_s = 0.0, 0.0
     for stage in method.stages:
         method.start_stage(stage.name)
         steps(stage.name, range(2))
@@ -92,12 +98,13 @@ def measure_pace(
             spent += steps(stage.name, range(2 + count, 2 + count + num_steps))
             count += num_steps
         step_s += stage.share * spent / count
-    return _of_first_rank(Pace(step_s, _labeling_seconds(method, batches, options, device)))
+        first_s = first_s or spent / count
+    return _of_first_rank(Pace(step_s, _labeling_seconds(method, batches, options, device), first_s))
 
 
 def _of_first_rank(pace: Pace) -> Pace:
     """Iterations follow from it, and ranks that counted different ones would wait for each other forever."""
-    return Pace(*from_owner(torch.tensor([pace.step_s, pace.labeling_s], dtype=torch.float64), 0).tolist())
+    return Pace(*from_owner(torch.tensor([pace.step_s, pace.labeling_s, pace.first_s], dtype=torch.float64), 0).tolist())
 
 
 def _as_trained(batch: Batch, method: AbstractMethod, stage: str) -> Batch:
