@@ -170,7 +170,7 @@ def test_one_process_needs_no_group(monkeypatch):
     leave_world()
 
 
-STOPS_HALFWAY = """
+HALFWAY = """
 import sys
 from pathlib import Path
 from semiseg import cli
@@ -179,15 +179,16 @@ from semiseg.protocol import ask_to_stop
 class Terminal:
     def __call__(self, kind, **values):
         if kind == "progress" and values["what"] == "train" and values["done"] == 2:
-            ask_to_stop(Path(sys.argv[1]))
+            {what}
 
 cli.Terminal = Terminal
 sys.exit(cli.main(["run", sys.argv[1]]))
 """
+HALFWAY_EVENTS = {"full_disk": 'raise OSError(28, "No space left on device")', "stop": "ask_to_stop(Path(sys.argv[1]))"}
 
 
 def test_torchrun_on_a_run_folder_trains_like_one_process(tmp_path, engine_environment, monkeypatch):
-    """``torchrun -m semiseg run DIR``, stopped halfway and continued: one model, all held-out cases segmented, and no rank counts as failed."""
+    """``torchrun -m semiseg run DIR``: rank 0 meets a full disk, again and stopped, continued: one model, all held-out cases segmented, no rank counts as failed."""
     data = builders.write_cohort(tmp_path / "data", num_labeled=2, num_unlabeled=2, num_held_out=2, ending=".nrrd")
     job = {
         "labeled": [str(data / "labeled")],
@@ -206,8 +207,9 @@ def test_torchrun_on_a_run_folder_trains_like_one_process(tmp_path, engine_envir
     write_job(two, Job("train", job))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     environment = {key: value for key, value in engine_environment.items() if key != "PYTHONWARNINGS"}  # torchrun warns by itself
-    (tmp_path / "stops_halfway.py").write_text(STOPS_HALFWAY)
-    for what in ([str(tmp_path / "stops_halfway.py")], ["-m", "semiseg", "run", "--quiet"]):
+    for name, what in HALFWAY_EVENTS.items():
+        (tmp_path / f"{name}.py").write_text(HALFWAY.format(what=what))
+    for what in (*([str(tmp_path / f"{name}.py")] for name in HALFWAY_EVENTS), ["-m", "semiseg", "run", "--quiet"]):
         done = subprocess.run([*command, *what, str(two)], env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
     expected, found = (read_model(folder / MODEL_FILE)[1] for folder in (one, two))
@@ -215,8 +217,9 @@ def test_torchrun_on_a_run_folder_trains_like_one_process(tmp_path, engine_envir
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=2e-5)
     events, _ = read_events(two / EVENTS_FILE)
     kinds = [event["kind"] for event in events]
-    assert [kind for kind in kinds if kind in ("started", "stopped", "finished")] == ["started", "stopped", "started", "finished"]
-    assert events[kinds.index("stopped")]["step"] == 2
+    endings = ("paused", "failed", "stopped", "finished")
+    assert [kind for kind in kinds if kind in ("started", *endings)] == ["started", "paused", "started", "stopped", "started", "finished"]
+    assert events[kinds.index("paused")]["code"] == "E807" and events[kinds.index("stopped")]["step"] == 2
     assert events[0]["ranks"] == 2 and events[-1]["result"]["scored"] == 2
     masks = sorted(path.name for path in (two / "segmentations").glob("*.seg.nrrd"))
     assert masks == ["heldout_00.seg.nrrd", "heldout_01.seg.nrrd"]

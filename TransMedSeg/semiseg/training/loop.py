@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ class Fit:
         self._set_length(options.iterations)
         self.step_scale, self.setbacks, self.iteration, self.started_stage = 1.0, 0, 0, ""
         self.changes: list[dict[str, Any]] = []
+        self._failure: Exception | None = None
         self._saved_at = -1
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
         self._good: dict[str, Any] = {}
@@ -125,9 +127,8 @@ class Fit:
         clock.start_at(self.iteration)
         last_save = time.monotonic()
         while self.iteration < self.iterations:
-            if any_rank(self.should_stop()):
-                self.save()
-                return self._outcome(is_complete=False)
+            if any_rank(self.should_stop() or self._failure is not None):
+                return self._leave()
             progress = self._progress()
             self._enter_stage(progress)
             with clock:
@@ -142,21 +143,45 @@ class Fit:
                 self.iteration += 1
                 is_last = self.iteration == self.iterations
                 if self.iteration % self.options.log_every == 0 or is_last:
-                    self._look(progress, clock)  # waits for the device, so the clock is honest
-            ends_stage = any(self.iteration == end for _, _, end in self.stages)
-            every = self.options.validate_every
-            if self.validate is not None and (ends_stage or (every and self.iteration % every == 0)):
-                self.validate(self.method, self.iteration)
-                self.method.train()
+                    with self._told():
+                        self._look(progress, clock)  # waits for the device, so the clock is honest
+            self._validate_where_due()
             if self.watch is not None:
                 self.watch(self.method, self.iteration)
             if time.monotonic() - last_save > self.options.save_every_s:
                 self.save()
                 last_save = time.monotonic()
         self.save()
+        if any_rank(self._failure is not None):
+            return self._leave()
         if self.case_labels is not None:
             self.case_labels.forget()
         return self._outcome(is_complete=True)
+
+    def _validate_where_due(self) -> None:
+        ends_stage = any(self.iteration == end for _, _, end in self.stages)
+        every = self.options.validate_every
+        if self.validate is not None and (ends_stage or (every and self.iteration % every == 0)):
+            self.validate(self.method, self.iteration)
+            self.method.train()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """An error of this rank alone, such as a full disk, is kept until the others know of it: in the next step they would wait for it forever."""
+        try:
+            yield
+        except (InputError, OSError) as error:
+            if self.world.size == 1:
+                raise
+            self._failure = self._failure or error
+
+    def _leave(self) -> Outcome:
+        """Ends the training early, on every rank."""
+        if self._failure is None:
+            self.save()
+        if self._failure is not None:
+            raise self._failure
+        return self._outcome(is_complete=False)
 
     def _outcome(self, is_complete: bool) -> Outcome:
         changes = tuple(one for one in self.changes if one["iteration"] < self.iterations)  # later ones were made for the baseline
@@ -178,8 +203,8 @@ class Fit:
     def save(self) -> None:
         """Writes the resumable state, from rank 0; never one whose weights are no numbers."""
         if self.state_path is not None and self.world.is_main:
-            state = self._state() if _is_finite(self.method) else self._good
-            self._write(state)
+            with self._told():
+                self._write(self._state() if _is_finite(self.method) else self._good)
 
     def _write(self, state: dict[str, Any]) -> None:
         write_state(self.state_path, state, self.identity)
@@ -211,6 +236,8 @@ class Fit:
             self._go_back()
             return
         self._good = self._state()
+        if self.length is not None and progress.stage == self.stages[0][0]:
+            self._keep_budget(self.length)
         for name, value in _means(self._losses).items():
             self.report("scalar", name=f"loss_{name}" if name != "total" else "loss", value=value, step=self.iteration)
         self._losses.clear()
@@ -219,8 +246,6 @@ class Fit:
             self.report("scalar", name=name, value=value, step=self.iteration)
         if self.device.type == "cuda":
             self.report("scalar", name="gpu_memory_gb", value=self._peak_memory_gb(), step=self.iteration)
-        if self.length is not None and progress.stage == self.stages[0][0]:
-            self._keep_budget(self.length)
         rounds_left = sum(start >= self.iteration for start in self.labeling_rounds)
         rate, eta_s = clock.rate(self.iteration, rounds_left)
         self.report(
