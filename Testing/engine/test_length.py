@@ -165,7 +165,7 @@ def test_the_job_says_the_length_it_came_to(cohort, tmp_path, twice_as_long):
     result = json.loads((tmp_path / RESULT_FILE).read_text())
     assert result["iterations"] == 40 == read_job(tmp_path).options["training"]["iterations"]
     said = [event["message"] for event in read_events(tmp_path / EVENTS_FILE)[0] if "than at the start" in event.get("message", "")]
-    assert said == ["Steps take another time than at the start: the minutes are 40 iterations, not 20."]
+    assert said == ["This computer is faster now than at the start: 40 iterations fit into the time, not 20."]
     assert result["baseline"]["iterations"] == read_job(tmp_path / "baseline").options["training"]["iterations"] >= 40, "of the same time"
     (tmp_path / RESULT_FILE).unlink()
     assert run_folder(tmp_path) == ExitCode.FINISHED, "what was trained is not trained again"

@@ -257,7 +257,8 @@ class Fit:
         fits = length.look(self.iteration, self.clock.now_s(), self.iterations, self.method.stages[0].share)
         fits = int(from_owner(torch.tensor(fits), 0))
         if fits != self.iterations:
-            self.report("state", message=f"Steps take another time than at the start: the minutes are {fits:,} iterations, not {self.iterations:,}.")
+            pace = "faster" if fits > self.iterations else "slower"
+            self.report("state", message=f"This computer is {pace} now than at the start: {fits:,} iterations fit into the time, not {self.iterations:,}.")
             self._set_length(fits)
             self.lengths.append(fits)
 
