@@ -19,9 +19,10 @@ from semiseg.methods.base import AbstractMethod, Progress, Stage
 from semiseg.methods.presets import FAITHFUL_LA
 from semiseg.training import checkpoint, memory
 from semiseg.training.checkpoint import read_state, write_state
-from semiseg.training.loop import MAX_SETBACKS, Fit, _stage_ends
+from semiseg.training.loop import MAX_SETBACKS, Fit
 from semiseg.training.optimizer import learning_rate, make_optimizer
 from semiseg.training.options import SCHEDULES, TrainOptions
+from semiseg.training.stages import stage_ends
 
 TWO_STAGES = (Stage("first", 0.25), Stage("last", 0.75))
 
@@ -374,9 +375,9 @@ def test_a_damaged_state_is_refused_and_runs_nothing(damage, tmp_path):
 
 
 def test_stages_end_where_their_shares_say():
-    assert _stage_ends(TWO_STAGES, 100) == [("first", 0, 25), ("last", 25, 100)]
-    assert _stage_ends(TWO_STAGES, 1) == [("last", 0, 1)]
-    assert _stage_ends((Stage("a", 2 / 17), Stage("b", 15 / 17)), 17_000) == [("a", 0, 2000), ("b", 2000, 17_000)]
+    assert stage_ends(TWO_STAGES, 100) == [("first", 0, 25), ("last", 25, 100)]
+    assert stage_ends(TWO_STAGES, 1) == [("last", 0, 1)]
+    assert stage_ends((Stage("a", 2 / 17), Stage("b", 15 / 17)), 17_000) == [("a", 0, 2000), ("b", 2000, 17_000)]
 
 
 def test_a_method_hears_where_it_is(batches):
@@ -422,7 +423,7 @@ def test_events_tell_stage_losses_rate_and_remaining_time(batches, events):
 def rates(schedule, iterations=100, warmup=0):
     options = TrainOptions(iterations=iterations, schedule=schedule, learning_rate=1.0, warmup_iterations=warmup)
     found = []
-    for name, start, end in _stage_ends(TWO_STAGES, iterations):
+    for name, start, end in stage_ends(TWO_STAGES, iterations):
         for step in range(start, end):
             progress = Progress(name, (step - start) / (end - start), step / iterations, step)
             found.append(learning_rate(options, progress, TWO_STAGES))

@@ -31,6 +31,7 @@ from .train_parts import make_batches, make_method, prepared_for, task_of
 from .training.best import BEST_FILE, BestSoFar, MakeCard, write_stopped_model
 from .training.case_labels import CaseLabels
 from .training.cpu import prepare_cpu
+from .training.first_stage import SharedFirstStage
 from .training.length import FEWEST_SECONDS, Length
 from .training.loop import Fit, Outcome
 from .training.memory import peak_host_memory_gb
@@ -145,6 +146,7 @@ def _train_one(
         CaseLabels(prepared, batches.store, batches.unlabeled, options.patch_size, run_dir, report, world) if batches.unlabeled else None,
         looks,
         length,
+        None if validation.is_possible or looks is not None or length is not None else _shared_first_stage(resolved, prepared, method, device, world),
     )
     started = time.time()
     outcome = fit.run()
@@ -153,11 +155,10 @@ def _train_one(
             write_stopped_model(run_dir / MODEL_FILE, best, method, make_card, outcome.iteration, fit.iterations, report)
         return {"stopped_at": outcome.iteration}
     result = _result(resolved, prepared, method, outcome, time.time() - started)
+    if fit.took_first_stage:
+        result["took_first_stage"] = True  # train_s counts its seconds as well
     if world.is_main:
-        if outcome.iteration != options.iterations:  # the recipe is the length that it came to
-            write_job(run_dir, Job("train", asdict(_of_length(resolved, outcome.iteration).job)))
-        write_model(run_dir / MODEL_FILE, make_card(result), method.deployed.state_dict())
-        report("saved", path=str(run_dir / MODEL_FILE), what="model", step=outcome.iteration)
+        _keep_model(run_dir, resolved, outcome.iteration, make_card(result), method, report)
     wait_for_all()
     scored = _score_held_out(prepared, run_dir, device, report, world, stop_path, looks, outcome.iteration)
     if scored is None:
@@ -166,6 +167,14 @@ def _train_one(
     if world.is_main:
         write_json(run_dir / RESULT_FILE, result)
     return result
+
+
+def _keep_model(run_dir: Path, resolved: Resolved, iterations: int, card: dict[str, Any], method: AbstractMethod, report: Report) -> None:
+    """Writes the model, and first the recipe where its length is another one by now."""
+    if iterations != resolved.options.iterations:
+        write_job(run_dir, Job("train", asdict(_of_length(resolved, iterations).job)))
+    write_model(run_dir / MODEL_FILE, card, method.deployed.state_dict())
+    report("saved", path=str(run_dir / MODEL_FILE), what="model", step=iterations)
 
 
 def _looks(
@@ -191,6 +200,17 @@ def _identity(resolved: Resolved, prepared: PreparedSet) -> dict[str, Any]:
         "seed": job.seed,
         "cases": [[case.id, case.role, case.key] for case in prepared.cases if case.is_used],
     }
+
+
+def _shared_first_stage(
+    resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, device: torch.device, world: World
+) -> SharedFirstStage | None:
+    """Where trainings with this first stage keep its end, if the job asks for it and the method has one."""
+    if not resolved.job.first_stages or method.first_stage is None:
+        return None
+    place = {"device": device.type, "threads": torch.get_num_threads(), "ranks": world.size, "version": __version__}  # others round differently
+    identity = {**_identity(resolved, prepared), "method": "", "method_options": method.first_stage, **place}
+    return SharedFirstStage(Path(resolved.job.first_stages), identity)
 
 
 def _baseline(

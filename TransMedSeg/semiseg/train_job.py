@@ -64,6 +64,8 @@ class TrainJob:
         threads: CPU threads; 0 takes all.
         best_on_test: How often the held-out cases are scored while training, the last checkpoint included: the best of these scores is what many papers
             print. It chooses nothing and costs a segmentation of these cases each time; 0 scores them at the end alone.
+        first_stages: A folder where trainings with the same first stage (all but what self-training alone depends on) keep its end, so that it is trained
+            once. For trainings on one computer; not with ``num_validation`` or ``best_on_test``, which look into that stage. Empty: every run trains all.
         leave_out: Name of a labeled case whose patient is held out: for an estimate where each patient is left out once.
     """
 
@@ -96,6 +98,7 @@ class TrainJob:
     threads: int = 0
     leave_out: str = ""
     best_on_test: int = 0
+    first_stages: str = ""
 
     def __post_init__(self) -> None:
         choices = {"method": METHODS, "goal": GOALS}

@@ -147,6 +147,14 @@ class AbstractMethod(nn.Module, abc.ABC):
         """
         raise NotImplementedError("a method that names a stage in case_labeling labels cases")
 
+    @property
+    def first_stage(self) -> dict[str, Any] | None:
+        """All of the method that its first stage depends on, as JSON values; None where it has one stage, or nothing to share.
+
+        Methods that give the same train it alike to the last bit, with everything else the same (``training/first_stage.py``).
+        """
+        return None
+
     def start_stage(self, stage: str) -> str | None:
         """Called once before a stage's first step, not when a run resumes within it; copies weights.
 

@@ -32,6 +32,7 @@ class AbstractCopyPaste(AbstractMethod):
         self.core = CopyPasteTraining(task, options, needs_teacher, **network_changes)
         self.tsa = plugged_tsa(self.core.student, task.num_classes, options)
         self.stages = self.core.stages
+        self._network_changes = {name: value for name, value in network_changes.items() if value}
         self._by_name = (task.network, {**task.network_options, **network_changes}) if network_changes else None
 
     @abc.abstractmethod
@@ -49,6 +50,11 @@ class AbstractCopyPaste(AbstractMethod):
 
     def start_stage(self, stage: str) -> None:
         self.core.start_stage(stage)
+
+    @property
+    def first_stage(self) -> dict[str, Any]:
+        """Pretraining is of copy-paste alone; graph and TSA begin with self-training."""
+        return {"stage": PRETRAIN, "network": self._network_changes, "options": self.core.pretraining_options()}
 
     @property
     def case_labeling(self) -> tuple[str, int]:

@@ -14,7 +14,8 @@ Differences from the authors' code are options; the preset "faithful" sets all o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +115,11 @@ FAITHFUL = {
 """What BCP's code for LA does, where it differs from the defaults."""
 
 
+_SELF_TRAINING_ALONE = frozenset(
+    ("mixing", "pseudo_weight", "teacher_flips", "threshold", "connectivity", "keep_share", "confidence_weighting", "labels_from", "rounds", "match_volume")
+)
+
+
 @dataclass
 class SelfTrainingStep:
     """What one self-training step computed, for methods that add terms.
@@ -164,6 +170,10 @@ class CopyPasteTraining(nn.Module):
     @property
     def stages(self) -> tuple[Stage, ...]:
         return Stage(PRETRAIN, self.options.pretrain_share), Stage(SELF_TRAIN, 1 - self.options.pretrain_share)
+
+    def pretraining_options(self) -> dict[str, Any]:
+        """The options of copy-paste that pretraining depends on."""
+        return {entry.name: getattr(self.options, entry.name) for entry in fields(CopyPasteOptions) if entry.name not in _SELF_TRAINING_ALONE}
 
     @property
     def deployed(self) -> nn.Module:

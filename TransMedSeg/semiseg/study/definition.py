@@ -16,7 +16,7 @@ FORMAT = 1
 DATA_WORD = "$DATA"
 """Stands in paths for the folder given on the command line."""
 
-_SET_BY_THE_STUDY = ("seed", "num_labeled", "prepared", "baseline", "minutes", "device", "threads", "best_on_test")
+_SET_BY_THE_STUDY = ("seed", "num_labeled", "prepared", "baseline", "minutes", "device", "threads", "best_on_test", "first_stages")
 _JOB_FIELDS = tuple(entry.name for entry in fields(TrainJob) if entry.name not in _SET_BY_THE_STUDY)
 _GROUPS = ("preprocessing", "network_options", "method_options", "training", "augment")
 
@@ -102,6 +102,8 @@ class Study:
         reference: Name of the row of the table that the others are compared with; the first one when empty.
         best_on_test: How often each run scores the held-out cases while training, for a second column that says so; 0 never. Choosing by it is
             not the protocol, and nothing is chosen by it.
+        share_first_stage: Rows whose first stage is the same train it once for each seed and number of labels. Their scores do not change by it; the
+            seconds of that stage count for each of them. Not with ``best_on_test``.
         is_rehearsal: The study in miniature: sizes that jobs state are replaced by small ones.
     """
 
@@ -118,12 +120,14 @@ class Study:
     limits: tuple[str, ...] = ()
     reference: str = ""
     best_on_test: int = 0
+    share_first_stage: bool = False
     is_rehearsal: bool = False
 
 
 _KEYS = {
     "format": int, "title": str, "question": str, "data": (dict, list), "rows": list, "budget": dict, "labels": list, "seeds": list,
     "options": dict, "common": dict, "limits": list, "reference": str, "best_on_test": int,
+    "share_first_stage": bool,
 }  # fmt: skip
 
 
@@ -140,7 +144,7 @@ def read_study(path: Path, data_dir: Path | None = None) -> Study:
     path = Path(path)
     document = _read(path)
     for key, kind in _KEYS.items():
-        if key in document and (not isinstance(document[key], kind) or isinstance(document[key], bool)):
+        if key in document and (not isinstance(document[key], kind) or (isinstance(document[key], bool) and kind is not bool)):
             raise wrong(path, key, f"expected {_word(kind)}, found {document[key]!r}")
     unknown = sorted(set(document) - set(_KEYS))
     if unknown:
@@ -164,9 +168,12 @@ def read_study(path: Path, data_dir: Path | None = None) -> Study:
         limits=_texts(path, "limits", document.get("limits", [])),
         reference=document.get("reference", ""),
         best_on_test=document.get("best_on_test", 0),
+        share_first_stage=document.get("share_first_stage", False),
     )
     if study.best_on_test < 0:
         raise wrong(path, "best_on_test", f"expected 0 or more looks, found {study.best_on_test}")
+    if study.best_on_test and study.share_first_stage:
+        raise wrong(path, "share_first_stage", "best_on_test looks into the first stage of every run", "Leave one of the two out.")
     _check_names(study)
     return study
 
@@ -325,5 +332,5 @@ def _check_names(study: Study) -> None:
 
 
 def _word(kind: Any) -> str:
-    words = {int: "an integer", str: "a text", dict: "a group of keys", list: "a list"}
+    words = {int: "an integer", str: "a text", dict: "a group of keys", list: "a list", bool: "true or false"}
     return " or ".join(words[one] for one in (kind if isinstance(kind, tuple) else (kind,)))

@@ -17,7 +17,7 @@ from .definition import Study
 from .grid import OUT_WORD, Preparation, Run, runs_of, slug
 from .schedule import Task
 
-RUNS, DATA, TIMING = "runs", "data", "timing"
+RUNS, DATA, TIMING, FIRST_STAGES = "runs", "data", "timing", "first_stages"
 """Folders of a study."""
 
 
@@ -134,6 +134,8 @@ def _options(study: Study, place: Place, run: Run) -> Callable[[], dict[str, Any
                 values["method_options"] = {**values.get("method_options", {}), **found["method_options"]}
         if study.best_on_test:  # not part of what is asked: looking changes no training
             values["best_on_test"] = study.best_on_test
+        if study.share_first_stage:  # nor is this: it changes no training either
+            values["first_stages"] = str((place.out_dir / FIRST_STAGES).resolve())
         for name, source in run.sources.items():
             group, _, option = name.partition(".")
             scalars = run.line.take[name]["scalars"]

@@ -27,6 +27,7 @@ def protocol(results: Results) -> list[str]:
         _runs(results),
         _budget(results),
         *_training(results),
+        *(_shared(results) if results.study.share_first_stage else []),
         "The score is that of the last checkpoint. No checkpoint, threshold or option was chosen on the held-out cases.",
         *(_best_on_test(results) if has_selected(results) else []),
         (
@@ -175,6 +176,16 @@ def _training(results: Results) -> list[str]:
     augment = [", ".join(f"{name} {json.dumps(value)}" for name, value in one.items()) for one in options["augment"]]
     shown = "Augmentation differs between rows." if len(set(augment)) > 1 else f"Augmentation of every row: {augment[0] or 'the default'}."
     return [f"{'; '.join(parts)}. {shown} Where several values are named, rows differ; each run's job.json has its own."]
+
+
+def _shared(results: Results) -> list[str]:
+    took = sum(bool(one.result.get("took_first_stage")) for one in results.scored)
+    return [
+        (
+            "First stages that are the same to the last bit (same seed, cases, network and options of that stage) were trained once: "
+            f"{took} of {len(results.scored)} runs took theirs from another. The seconds of that stage are counted for each of them, as if it had trained it."
+        )
+    ]
 
 
 def _job(results: Results, run: Run) -> dict[str, Any]:

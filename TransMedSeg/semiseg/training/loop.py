@@ -15,15 +15,18 @@ from ..data.batches import Batch, TwoStreamBatches
 from ..distributed import World, any_rank, average_gradients, from_owner, same_weights
 from ..errors import InputError
 from ..inference.memory import is_out_of_memory
-from ..methods.base import AbstractMethod, Progress, Stage
+from ..methods.base import AbstractMethod, Progress
 from .case_labels import CaseLabels
 from .checkpoint import read_state, write_state
 from .clock import Clock
 from .compiling import compile_networks
+from .first_stage import SharedFirstStage
 from .length import Length
 from .optimizer import learning_rate, make_optimizer
 from .options import TrainOptions
 from .smaller import in_words
+from .stages import labeling_rounds, stage_ends
+from .terms import first_bad, means
 
 MAX_SETBACKS = 3
 
@@ -64,9 +67,11 @@ class Fit:
         case_labels: Labels the unlabeled cases whole, for methods that ask for it (``AbstractMethod.case_labeling``); None labels none.
         watch: Called with (method, iteration) after every step, off the clock; must leave everything as it is.
         length: Keeps to a budget of seconds; None takes the steps of ``options``.
+        shared: Where trainings with the same first stage keep its end; None trains every step.
 
     Attributes:
         iterations: Steps of the whole training, as planned by now.
+        took_first_stage: Whether another training's first stage was taken.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Fit:
         case_labels: CaseLabels | None = None,
         watch: Callable[[AbstractMethod, int], None] | None = None,
         length: Length | None = None,
+        shared: SharedFirstStage | None = None,
     ) -> None:
         # Channels-last is what both cuDNN's and oneDNN's convolutions like best.
         layout = torch.channels_last if options.patch_size[0] == 1 else torch.channels_last_3d
@@ -98,6 +104,7 @@ class Fit:
         self.step_scale, self.setbacks, self.iteration, self.started_stage = 1.0, 0, 0, ""
         self.changes: list[dict[str, Any]] = []
         self._failure: Exception | None = None
+        self.shared, self.took_first_stage = shared, False
         self._saved_at = -1
         self._is_bad = torch.zeros((), dtype=torch.bool, device=device)
         self._good: dict[str, Any] = {}
@@ -107,8 +114,8 @@ class Fit:
 
     def _set_length(self, iterations: int) -> None:
         self.iterations = self.clock.total = iterations
-        self.stages = _stage_ends(self.method.stages, iterations)
-        self.labeling_rounds = [] if self.case_labels is None else _rounds(self.stages, *self.method.case_labeling)
+        self.stages = stage_ends(self.method.stages, iterations)
+        self.labeling_rounds = [] if self.case_labels is None else labeling_rounds(self.stages, *self.method.case_labeling)
 
     def run(self) -> Outcome:
         """Trains to the end, or to a stop.
@@ -116,13 +123,7 @@ class Fit:
         Raises:
             InputError: Training became unstable again and again (E806), or memory ran out (E206).
         """
-        same_weights(self.method)
-        if self.state_path is not None and self.state_path.exists():
-            self._continue(read_state(self.state_path, self.identity, self.device))
-        elif self.case_labels is not None:
-            self.case_labels.forget()
-        self.method.train()
-        self._good = self._state()
+        self._begin()
         clock = self.clock
         clock.start_at(self.iteration)
         last_save = time.monotonic()
@@ -146,6 +147,7 @@ class Fit:
                     with self._told():
                         self._look(progress, clock)  # waits for the device, so the clock is honest
             self._validate_where_due()
+            self._keep_first_stage()
             if self.watch is not None:
                 self.watch(self.method, self.iteration)
             if time.monotonic() - last_save > self.options.save_every_s:
@@ -157,6 +159,31 @@ class Fit:
         if self.case_labels is not None:
             self.case_labels.forget()
         return self._outcome(is_complete=True)
+
+    def _take_first_stage(self) -> None:
+        state = None if self.shared is None else self.shared.begin(self._state(), self.method, self.optimizer, self.device)
+        if state is not None:
+            self._restore(state)
+            self.took_first_stage = True
+            self.report("state", message=f"The first {self.iteration:,} iterations are the same as in another run, and are taken from there.")
+
+    def _keep_first_stage(self) -> None:
+        """Not after a setback, which halves the step size of what follows, nor where one is due."""
+        ends = self.shared is not None and self.iteration == self.stages[0][2]
+        if ends and self.world.is_main and self.setbacks == 0 and not self._is_bad and _is_finite(self.method):
+            with self._told():
+                self.shared.keep(self._state(), self.method, self.optimizer)
+
+    def _begin(self) -> None:
+        same_weights(self.method)
+        if self.state_path is not None and self.state_path.exists():
+            self._continue(read_state(self.state_path, self.identity, self.device))
+        else:
+            if self.case_labels is not None:
+                self.case_labels.forget()
+            self._take_first_stage()
+        self.method.train()
+        self._good = self._state()
 
     def _validate_where_due(self) -> None:
         ends_stage = any(self.iteration == end for _, _, end in self.stages)
@@ -238,7 +265,7 @@ class Fit:
         self._good = self._state()
         if self.length is not None and progress.stage == self.stages[0][0]:
             self._keep_budget(self.length)
-        for name, value in _means(self._losses).items():
+        for name, value in means(self._losses).items():
             self.report("scalar", name=f"loss_{name}" if name != "total" else "loss", value=value, step=self.iteration)
         self._losses.clear()
         self.report("scalar", name="learning_rate", value=self.optimizer.param_groups[0]["lr"], step=self.iteration)
@@ -265,7 +292,7 @@ class Fit:
     def _go_back(self) -> None:
         self.setbacks += 1
         unstable_at, setbacks, scale = self.iteration, self.setbacks, self.step_scale / 2
-        bad = [name for name in _first_bad(self._losses) if name != "total"] or ["total"]
+        bad = [name for name in first_bad(self._losses) if name != "total"] or ["total"]
         self._losses.clear()
         self._restore(self._good)
         self.setbacks, self.step_scale = setbacks, scale
@@ -310,6 +337,7 @@ class Fit:
             "seconds": self.clock.seconds,
             "changes": list(self.changes),
             "lengths": list(self.lengths),
+            "took_first_stage": self.took_first_stage,
             "method": {name: value.detach().clone() for name, value in self.method.state_dict().items()},
             "optimizer": _cloned(self.optimizer.state_dict()),
             "random": torch.get_rng_state(),  # dropout is the only user of the global generator
@@ -325,6 +353,7 @@ class Fit:
         self.step_scale, self.setbacks = state["step_scale"], state["setbacks"]
         self.changes = list(state.get("changes", []))
         self.lengths = list(state.get("lengths", self.lengths))
+        self.took_first_stage = state.get("took_first_stage", False)
         self._set_length(self.lengths[-1])
         self.clock.seconds = max(self.clock.seconds, state["seconds"])  # a setback does not give time back
         if self.labeling_rounds and self.labeling_rounds[0] < self.iteration < self.iterations:
@@ -346,41 +375,9 @@ class Fit:
         return what_would_fit(self.options, self.device, self.iteration, has_one_size)
 
 
-def _stage_ends(stages: tuple[Stage, ...], iterations: int) -> list[tuple[str, int, int]]:
-    """(name, first iteration, end) of every stage; the last one ends with the last iteration."""
-    ends, start, share = [], 0, 0.0
-    for index, stage in enumerate(stages):
-        share += stage.share
-        end = iterations if index == len(stages) - 1 else min(iterations, round(iterations * share))
-        if end > start:
-            ends.append((stage.name, start, end))
-        start = max(start, end)
-    return ends
-
-
-def _rounds(stages: list[tuple[str, int, int]], stage: str, count: int) -> list[int]:
-    """The iterations before which the unlabeled cases are labeled: ``count`` of them, evenly from the stage's start."""
-    return [start + (end - start) * k // count for name, start, end in stages if name == stage for k in range(count)]
-
-
 def _is_finite(module: torch.nn.Module) -> bool:
     """Whether all weights are numbers. Waits for the device."""
     return bool(torch.stack(torch._foreach_norm(list(module.parameters()))).isfinite().all())
-
-
-def _means(steps: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-    """Each term's mean over the steps that had it: single steps differ, mixed and unmixed ones a lot."""
-    names = {name: None for losses in steps for name in losses}
-    return {name: float(torch.stack([losses[name] for losses in steps if name in losses]).mean()) for name in names}
-
-
-def _first_bad(steps: list[dict[str, torch.Tensor]]) -> list[str]:
-    """The terms that are no numbers in the first step that has any: one step later all of them are."""
-    for losses in steps:
-        bad = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
-        if bad:
-            return bad
-    return []
 
 
 def _cloned(value: Any) -> Any:
