@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -291,6 +292,21 @@ def test_a_lock_is_never_seen_empty(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", late)
     with hold(tmp_path):
         assert read_lock(tmp_path).device == "cpu" and [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+
+def test_a_draft_that_somebody_reads_is_no_hindrance(tmp_path, monkeypatch):
+    """Windows removes no open file, and who reads the lock reads its draft."""
+    unlink = Path.unlink
+
+    def refuses(path, *args, **keywords):
+        if path.name.endswith(".part"):
+            raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+        unlink(path, *args, **keywords)
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+    with hold(tmp_path):
+        assert read_lock(tmp_path).is_this_process
+    assert read_lock(tmp_path) is None
 
 
 def test_a_file_system_without_links_has_locks(tmp_path, monkeypatch):

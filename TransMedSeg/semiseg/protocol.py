@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -341,7 +342,8 @@ class HeldLock:
     def _create(self) -> None:
         """Makes the lock with its text already in it, so that no reader takes a waiting run for a working one."""
         text = json.dumps(self._document)
-        draft = self._path.with_name(f"{LOCK_FILE}.{os.getpid()}.part")
+        # With the host: process ids repeat from computer to computer.
+        draft = self._path.with_name(f"{LOCK_FILE}.{socket.gethostname()}.{os.getpid()}.part")
         try:
             draft.write_text(text, encoding="utf-8")
             try:
@@ -352,7 +354,8 @@ class HeldLock:
                 with os.fdopen(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w", encoding="utf-8") as stream:
                     stream.write(text)
         finally:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows removes no file that somebody reads, and a reader of the lock reads the draft
+                draft.unlink()
 
     def __exit__(self, *_: object) -> None:
         self._released.set()
