@@ -30,6 +30,7 @@ from semiseg.errors import InputError
 from semiseg.inference.model_file import read_model
 from semiseg.losses.class_weights import DifficultyWeights, RarityWeights
 from semiseg.protocol import EVENTS_FILE, MODEL_FILE, ExitCode, Job, read_events, write_job
+from semiseg.training import loop
 from semiseg.training.case_labels import CaseLabels
 from semiseg.training.loop import Fit
 from semiseg.worker import run_folder
@@ -168,6 +169,26 @@ def test_one_process_needs_no_group(monkeypatch):
     assert parameter.grad is None
     wait_for_all()
     leave_world()
+
+
+@pytest.mark.parametrize("what", ["validate", "watch", "label_cases", "stage", "progress"])
+def test_others_hear_of_a_failure_before_it_ends_a_rank(what, monkeypatch):
+    """Rank 0 alone writes: in the next step the others would wait for it. What a rank votes is what the others hear."""
+    cases, votes = MemoryCases(), []
+    batches = make_batches(cases, PATCH)
+
+    def fails(kind, *args, **values):
+        if kind == what:
+            raise OSError(28, "No space left on device")
+
+    callbacks = {name: lambda *args, name=name: fails(name) for name in ("validate", "watch")}
+    labels = CaseLabels(cases, batches.store, batches.unlabeled, PATCH, None, lambda kind, **values: None)
+    monkeypatch.setattr(labels, "_write", lambda *args: fails("label_cases"))
+    monkeypatch.setattr(loop, "any_rank", lambda flag: votes.append(flag) or flag)
+    options = train_options(iterations=6, log_every=3, patch_size=PATCH)
+    with pytest.raises(OSError, match="No space left"):
+        Fit(make_method("bcp", pretrain_share=0.5), batches, options, CPU, World(0, 2), fails, case_labels=labels, **callbacks).run()
+    assert votes[-1] and votes.count(True) <= 2, "told, and nothing done since"
 
 
 HALFWAY = """

@@ -41,6 +41,23 @@ def test_a_computer_that_becomes_quiet_later_is_noticed_later():
     assert length.look(1001, 900.0, settled, 1.0) == settled
 
 
+def test_a_length_that_is_far_too_short_is_noticed_before_it_ends():
+    """The probe met a computer that was thirty times busier: all of its steps together take less time than comes before the first look by the clock."""
+    length = Length(1000, Pace(1.0))
+    assert length.look(40, 40 / 30, 1000, 1.0) == 1000, "neither time nor steps"
+    assert length.look(60, 60 / 30, 1000, 0.1) == pytest.approx(30_000, rel=0.01)
+
+
+def test_a_slow_beginning_ends_no_training():
+    """Networks that are compiled in the first step take most of the time before the first look; then steps are as quick as the probe found."""
+    length = Length(720, Pace(0.2))
+    total, iteration = 3600, 0
+    while iteration < total:
+        iteration += 20
+        total = length.look(iteration, 100 + 0.2 * iteration, total, 1.0)
+    assert 100 + 0.2 * total == pytest.approx(720, rel=0.01)
+
+
 def test_a_few_slow_steps_decide_nothing():
     assert Length(1000, Pace(1.0)).look(4, 60.0, 1000, 1.0) == 1000
 
@@ -89,6 +106,29 @@ def test_stages_and_step_sizes_follow_the_length(told, steps, second_from, tmp_p
     assert stages == {"pretrain": 0, "self_train": second_from}
     rates = events.scalars("learning_rate")
     assert len(rates) == steps and rates[-1] < 0.2 * max(rates), "the schedule ends with the training"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01])
+def test_a_first_stage_without_a_step_is_not_looked_at(share, tmp_path, events):
+    """The next one has its place in the loop, but not its share."""
+    length = Length(0.001, Pace(1.0))
+    assert trained(make_method("bcp", pretrain_share=share), tmp_path / "resume.pt", events, length, iterations=20).iteration == 20
+
+
+def test_a_setback_keeps_the_length(tmp_path, events, monkeypatch):
+    """Going back to a state from just before the length changed would train the old number of steps."""
+    method, broken = make_method("supervised"), iter([True])
+    forward = type(method).forward
+
+    def breaks(self, batch, progress):
+        losses = forward(self, batch, progress)
+        if progress.iteration == 5 and next(broken, False):
+            losses["total"] = losses["total"] * float("nan")
+        return losses
+
+    monkeypatch.setattr(type(method), "forward", breaks)
+    assert trained(method, tmp_path / "resume.pt", events, Told({5: 15})).iteration == 15
+    assert [event["code"] for event in events.of("warning")] == ["E806"]
 
 
 def test_later_stages_keep_their_length(tmp_path, events):

@@ -146,10 +146,12 @@ class Fit:
                 if self.iteration % self.options.log_every == 0 or is_last:
                     with self._told():
                         self._look(progress, clock)  # waits for the device, so the clock is honest
-            self._validate_where_due()
+            with self._told():
+                self._validate_where_due()
             self._keep_first_stage()
             if self.watch is not None:
-                self.watch(self.method, self.iteration)
+                with self._told():
+                    self.watch(self.method, self.iteration)
             if time.monotonic() - last_save > self.options.save_every_s:
                 self.save()
                 last_save = time.monotonic()
@@ -223,9 +225,11 @@ class Fit:
             self.report("state", message=f"Continues from iteration {self.iteration} with {in_words(changes)}.")
 
     def _label_cases(self) -> bool:
-        """One round of labels of whole cases; False when it was asked to stop."""
-        with self.clock.round():
-            return self.case_labels(self.method, self.iteration, self.should_stop)
+        """One round of labels of whole cases; False when it was asked to stop, or failed on some rank."""
+        goes_on = True
+        with self.clock.round(), self._told():
+            goes_on = self.case_labels(self.method, self.iteration, self.should_stop)
+        return goes_on and not any_rank(self._failure is not None)  # ranks that were asked to stop have heard of it by a vote
 
     def save(self) -> None:
         """Writes the resumable state, from rank 0; never one whose weights are no numbers."""
@@ -262,9 +266,8 @@ class Fit:
         if any_rank(bool(self._is_bad) or not _is_finite(self.method)):
             self._go_back()
             return
-        self._good = self._state()
-        if self.length is not None and progress.stage == self.stages[0][0]:
-            self._keep_budget(self.length)
+        self._keep_budget(progress)
+        self._good = self._state()  # with the length of now, which a setback keeps
         for name, value in means(self._losses).items():
             self.report("scalar", name=f"loss_{name}" if name != "total" else "loss", value=value, step=self.iteration)
         self._losses.clear()
@@ -279,15 +282,22 @@ class Fit:
             "progress", what="train", done=self.iteration, total=self.iterations, rate_per_s=rate, eta_s=eta_s, stage=progress.stage
         )  # fmt: skip
 
-    def _keep_budget(self, length: Length) -> None:
-        """Takes the number of steps that the budget holds by now; rank 0 decides."""
-        fits = length.look(self.iteration, self.clock.now_s(), self.iterations, self.method.stages[0].share)
+    def _keep_budget(self, progress: Progress) -> None:
+        """Takes the number of steps that the budget holds by now; rank 0 decides.
+
+        Only in the method's first stage: not in a later one where its share is too small for a step, nor among rounds of labeling, which would move.
+        """
+        first = self.method.stages[0]
+        if self.length is None or progress.stage != first.name or first.name == self.method.case_labeling[0]:
+            return
+        before = self.iterations
+        fits = self.length.look(self.iteration, self.clock.now_s(), before, first.share)
         fits = int(from_owner(torch.tensor(fits), 0))
-        if fits != self.iterations:
-            pace = "faster" if fits > self.iterations else "slower"
-            self.report("state", message=f"This computer is {pace} now than at the start: {fits:,} iterations fit into the time, not {self.iterations:,}.")
+        if fits != before:
             self._set_length(fits)
             self.lengths.append(fits)
+            pace = "faster" if fits > before else "slower"
+            self.report("state", message=f"This computer is {pace} now than at the start: {fits:,} iterations fit into the time, not {before:,}.")
 
     def _go_back(self) -> None:
         self.setbacks += 1
@@ -315,10 +325,11 @@ class Fit:
     def _enter_stage(self, progress: Progress) -> None:
         if progress.stage != self.started_stage:
             warning = self.method.start_stage(progress.stage)
-            if warning:
-                self.report("warning", code="", message=warning, hint="")
             self.started_stage = progress.stage
-            self.report("stage", name=progress.stage, iteration=self.iteration, total=self.iterations)
+            with self._told():
+                if warning:
+                    self.report("warning", code="", message=warning, hint="")
+                self.report("stage", name=progress.stage, iteration=self.iteration, total=self.iterations)
 
     def _progress(self) -> Progress:
         for name, start, end in self.stages:
