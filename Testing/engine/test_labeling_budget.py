@@ -56,6 +56,12 @@ def test_the_teacher_labels_patches_where_whole_cases_take_too_long(method, coho
     assert not [event for event in events if event.get("what") == "labeling cases"]
 
 
+def test_the_words_say_how_long_it_would_take():
+    """Also where labeling takes longer than the training, or less than a minute."""
+    assert "would take 10.5 minutes, more than half of the 5 minutes" in words_for_patches(630, 5)
+    assert "would take 0.4 minutes, more than half of the 0.6 minutes" in words_for_patches(25, 0.6)
+
+
 def test_labels_that_fit_are_of_whole_cases(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(probe, "_labeling_seconds", lambda *_: 0.5 * 60 * 0.001)
     events = ended(tmp_path, "train", job(cohort))

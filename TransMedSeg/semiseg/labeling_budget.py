@@ -40,6 +40,6 @@ def pace_within(seconds: float, resolved: Resolved, stated: TrainJob, measure: C
 def words_for_patches(labeling_s: float, minutes: float) -> str:
     """What was changed, for the user."""
     return (
-        f"Labeling every unlabeled volume whole would take {labeling_s / 60:.0f} of {minutes:g} minutes, so the teacher labels the patches of each step "
-        "instead (labels_from patches)."
+        f"Labeling every unlabeled volume whole would take {labeling_s / 60:.1f} minutes, more than half of the {minutes:.3g} minutes of training, so the "
+        "teacher labels the patches of each step instead (labels_from patches)."
     )
