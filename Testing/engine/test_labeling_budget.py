@@ -69,7 +69,7 @@ def test_labels_that_fit_are_of_whole_cases(cohort, tmp_path, monkeypatch):
     assert [event for event in events if event.get("what") == "labeling cases"]
 
 
-@pytest.mark.parametrize("changes", [{"method_options": {"labels_from": "cases"}}, {"training": {"patch_size": [8, 16, 16], "iterations": 10}}])
+@pytest.mark.parametrize("changes", [{"method_options": {"labels_from": "cases"}}, {"method_options": {"rounds": 1}}, {"training": {"patch_size": [8, 16, 16], "iterations": 10}}])
 def test_what_the_job_states_stays(changes, cohort, tmp_path):
     """Its labels, or its number of steps, which no labeling shortens."""
     ended(tmp_path, "train", job(cohort, **changes))

@@ -29,8 +29,9 @@ def pace_within(seconds: float, resolved: Resolved, stated: TrainJob, measure: C
     pace = measure(resolved)
     if pace.labeling_s <= MOST_LABELING * seconds:
         return resolved, pace
-    changes = load_method(stated.method).labels_of_patches
-    if not changes or set(changes) & set(stated.method_options):
+    method = load_method(stated.method)
+    changes = method.labels_of_patches
+    if not changes or set(method.whole_case_options) & set(stated.method_options):
         return resolved, pace
     options = options_from(type(resolved.method_options), {**resolved.job.method_options, **changes}, f"the method {stated.method}")
     changed = replace(resolved, method_options=options, job=replace(resolved.job, method_options=as_json(options)))

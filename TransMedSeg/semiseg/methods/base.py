@@ -98,6 +98,7 @@ class AbstractMethod(nn.Module, abc.ABC):
         stages: In order. Set in the constructor where they depend on options.
         needs_unlabeled: False for methods that never look at unlabeled images.
         labels_of_patches: Options that replace labels of whole cases where these take too long (``case_labeling``).
+        whole_case_options: Options that say how whole cases are labeled: a job that states one gets such labels, however long they take.
     """
 
     Options: ClassVar[type]
@@ -105,6 +106,7 @@ class AbstractMethod(nn.Module, abc.ABC):
     stages: tuple[Stage, ...] = (Stage("train", 1.0),)
     needs_unlabeled: ClassVar[bool] = True
     labels_of_patches: ClassVar[Mapping[str, Any]] = {}
+    whole_case_options: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:

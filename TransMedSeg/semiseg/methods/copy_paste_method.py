@@ -23,6 +23,7 @@ class AbstractCopyPaste(AbstractMethod):
     """
 
     labels_of_patches = {"labels_from": "patches"}
+    whole_case_options = ("labels_from", "rounds", "match_volume")
 
     def __init__(self, task: Task, options: Any, **network_changes: Any) -> None:
         super().__init__()

@@ -70,3 +70,14 @@ def read_state(path: Path, identity: dict[str, Any], device: torch.device) -> di
             hint="Set them back, or start a new run folder.",
         )
     return state
+
+
+def cloned(value: Any) -> Any:
+    """A copy of nested containers whose tensors share no memory with the original."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: cloned(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [cloned(entry) for entry in value]
+    return value

@@ -47,7 +47,7 @@ class SharedFirstStage:
         learned = {names[index]: entry for index, entry in state["optimizer"]["state"].items()}
         write_state(self.path, {**state, "optimizer": learned}, self._identity)
 
-    def begin(self, own: dict[str, Any], method: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> dict[str, Any] | None:
+    def begin(self, own: dict[str, Any], method: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> dict[str, Any]:
         """The state to begin with: the kept one, with what only this method has as it is now.
 
         Args:
@@ -56,14 +56,9 @@ class SharedFirstStage:
             optimizer: Of the training.
             device: Where it computes.
 
-        Returns:
-            None where nothing was kept.
-
         Raises:
-            InputError: The file is damaged.
+            InputError: The file is damaged, or gone.
         """
-        if not self.path.exists():
-            return None
         state = read_state(self.path, self._identity, device)
         weights = {name: state["method"].get(name, value) for name, value in own["method"].items()}
         names = _names(method, optimizer)

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..inference.memory import is_out_of_memory
 from ..methods.base import AbstractMethod, Progress
 from .case_labels import CaseLabels
-from .checkpoint import read_state, write_state
+from .checkpoint import cloned, read_state, write_state
 from .clock import Clock
 from .compiling import compile_networks
 from .first_stage import SharedFirstStage
@@ -163,9 +163,8 @@ class Fit:
         return self._outcome(is_complete=True)
 
     def _take_first_stage(self) -> None:
-        state = None if self.shared is None else self.shared.begin(self._state(), self.method, self.optimizer, self.device)
-        if state is not None:
-            self._restore(state)
+        if self.shared is not None and bool(from_owner(torch.tensor(self.shared.path.exists()), 0)):  # another process may write it just now
+            self._restore(self.shared.begin(self._state(), self.method, self.optimizer, self.device))
             self.took_first_stage = True
             self.report("state", message=f"The first {self.iteration:,} iterations are the same as in another run, and are taken from there.")
 
@@ -350,7 +349,7 @@ class Fit:
             "lengths": list(self.lengths),
             "took_first_stage": self.took_first_stage,
             "method": {name: value.detach().clone() for name, value in self.method.state_dict().items()},
-            "optimizer": _cloned(self.optimizer.state_dict()),
+            "optimizer": cloned(self.optimizer.state_dict()),
             "random": torch.get_rng_state(),  # dropout is the only user of the global generator
         }
         if self.device.type == "cuda":
@@ -359,7 +358,7 @@ class Fit:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(_cloned(state["optimizer"]))
+        self.optimizer.load_state_dict(cloned(state["optimizer"]))
         self.iteration, self.started_stage = state["iteration"], state["started_stage"]
         self.step_scale, self.setbacks = state["step_scale"], state["setbacks"]
         self.changes = list(state.get("changes", []))
@@ -389,14 +388,3 @@ class Fit:
 def _is_finite(module: torch.nn.Module) -> bool:
     """Whether all weights are numbers. Waits for the device."""
     return bool(torch.stack(torch._foreach_norm(list(module.parameters()))).isfinite().all())
-
-
-def _cloned(value: Any) -> Any:
-    """A copy of nested containers whose tensors share no memory with the original."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _cloned(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_cloned(entry) for entry in value]
-    return value
