@@ -146,7 +146,7 @@ def _train_one(
         CaseLabels(prepared, batches.store, batches.unlabeled, options.patch_size, run_dir, report, world) if batches.unlabeled else None,
         looks,
         length,
-        None if validation.is_possible or looks is not None or length is not None else _shared_first_stage(resolved, prepared, method, device, world),
+        None if validation.is_possible or length is not None else _shared_first_stage(resolved, prepared, method, device, world),
     )
     started = time.time()
     outcome = fit.run()
@@ -206,7 +206,7 @@ def _shared_first_stage(
     resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, device: torch.device, world: World
 ) -> SharedFirstStage | None:
     """Where trainings with this first stage keep its end, if the job asks for it and the method has one."""
-    if not resolved.job.first_stages or method.first_stage is None:
+    if not resolved.job.first_stages or resolved.job.best_on_test or method.first_stage is None:  # the same on every rank
         return None
     place = {"device": device.type, "threads": torch.get_num_threads(), "ranks": world.size, "version": __version__}  # others round differently
     identity = {**_identity(resolved, prepared), "method": "", "method_options": method.first_stage, **place}
