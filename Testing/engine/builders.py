@@ -136,3 +136,21 @@ def write_left_atrium_layout(folder: Path, num_train: int = 4, num_test: int = 2
     (folder / "train.list").write_text("\n".join(train) + "\n")
     (folder / "test.list").write_text("\n".join(test) + "\n")
     return train, test
+
+
+def tiny_train_job(cohort: Path, training: dict, **changes: object) -> dict:
+    """Options of a training of seconds on ``write_cohort``'s volumes, without those held out.
+
+    Args:
+        cohort: Its folder.
+        training: How long, and what else differs from patches of 8 x 16 x 16 voxels and a look after every step.
+        **changes: Other options.
+    """
+    return {
+        "labeled": [str(cohort / "labeled")],
+        "unlabeled": [str(cohort / "unlabeled")],
+        "device": "cpu",
+        "network_options": {"width": 2, "depth": 3},
+        "training": {"patch_size": [8, 16, 16], "log_every": 1, **training},
+        **changes,
+    }

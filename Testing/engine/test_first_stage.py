@@ -129,17 +129,8 @@ def cohort(tmp_path_factory):
 
 
 def run(folder, cohort, **changes):
-    job = {
-        "labeled": [str(cohort / "labeled")],
-        "unlabeled": [str(cohort / "unlabeled")],
-        "held_out": [str(cohort / "heldout")],
-        "method": "bcp",
-        "device": "cpu",
-        "network_options": {"width": 2, "depth": 3},
-        "training": {"patch_size": [8, 16, 16], "iterations": 10, "log_every": 1},
-        "first_stages": str(folder.parent / "first_stages"),
-        **changes,
-    }
+    kept = {"held_out": [str(cohort / "heldout")], "method": "bcp", "first_stages": str(folder.parent / "first_stages")}
+    job = builders.tiny_train_job(cohort, {"iterations": 10}, **{**kept, **changes})
     write_job(folder, Job("train", job))
     return folder
 

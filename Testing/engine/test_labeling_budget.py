@@ -31,15 +31,7 @@ def labeling_is_dear(monkeypatch):
 
 
 def job(cohort: Path, **changes) -> dict:
-    return {
-        "labeled": [str(cohort / "labeled")],
-        "unlabeled": [str(cohort / "unlabeled")],
-        "method": "transmedseg",
-        "device": "cpu",
-        "network_options": {"width": 2, "depth": 3},
-        "training": {"patch_size": [8, 16, 16], "minutes": 0.001},
-        **changes,
-    }
+    return builders.tiny_train_job(cohort, changes.pop("training", {"minutes": 0.001}), **{"method": "transmedseg", **changes})
 
 
 def ended(folder: Path, verb: str, options: dict) -> list[dict]:
@@ -69,7 +61,7 @@ def test_labels_that_fit_are_of_whole_cases(cohort, tmp_path, monkeypatch):
     assert [event for event in events if event.get("what") == "labeling cases"]
 
 
-@pytest.mark.parametrize("changes", [{"method_options": {"labels_from": "cases"}}, {"method_options": {"rounds": 1}}, {"training": {"patch_size": [8, 16, 16], "iterations": 10}}])
+@pytest.mark.parametrize("changes", [{"method_options": {"labels_from": "cases"}}, {"method_options": {"rounds": 1}}, {"training": {"iterations": 10}}])
 def test_what_the_job_states_stays(changes, cohort, tmp_path):
     """Its labels, or its number of steps, which no labeling shortens."""
     ended(tmp_path, "train", job(cohort, **changes))
@@ -77,7 +69,7 @@ def test_what_the_job_states_stays(changes, cohort, tmp_path):
 
 
 def test_every_goal_is_measured_as_it_would_be_trained(cohort, tmp_path):
-    ended(tmp_path, "measure", job(cohort, training={"patch_size": [8, 16, 16]}, goal="quick"))
+    ended(tmp_path, "measure", job(cohort, training={}, goal="quick"))
     result = json.loads((tmp_path / RESULT_FILE).read_text())
     assert result["method_options"] == {"labels_from": "patches"} and result["labeling_s"] == 0.0
     goals = result["goals"]
@@ -86,7 +78,7 @@ def test_every_goal_is_measured_as_it_would_be_trained(cohort, tmp_path):
 
 def test_a_goal_that_has_the_time_labels_whole_cases(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.DEAR", 600.0)
-    ended(tmp_path, "measure", job(cohort, training={"patch_size": [8, 16, 16]}, goal="best"))
+    ended(tmp_path, "measure", job(cohort, training={}, goal="best"))
     result = json.loads((tmp_path / RESULT_FILE).read_text())
     assert "method_options" not in result and result["labeling_s"] == 600.0
     steps = {goal: length["iterations"] for goal, length in result["goals"].items()}

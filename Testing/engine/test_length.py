@@ -187,16 +187,10 @@ def twice_as_long(monkeypatch):
 
 
 def job(cohort, **changes):
-    return {
-        "labeled": [str(cohort / "labeled")],
-        "unlabeled": [str(cohort / "unlabeled")],
-        "held_out": [str(cohort / "heldout")],
-        "method": "bcp",
-        "device": "cpu",
-        "network_options": {"width": 2, "depth": 3},
-        "training": {"patch_size": [8, 16, 16], "minutes": 0.001, "log_every": 1},
-        **changes,
-    }
+    training = {"minutes": 0.001, **changes.pop("training", {})}
+    if "iterations" in training:
+        del training["minutes"]
+    return builders.tiny_train_job(cohort, training, held_out=[str(cohort / "heldout")], method="bcp", **changes)
 
 
 def test_the_job_says_the_length_it_came_to(cohort, tmp_path, twice_as_long):
@@ -223,7 +217,7 @@ def test_a_run_stopped_after_it_became_longer_continues(cohort, tmp_path, twice_
     assert json.loads((tmp_path / RESULT_FILE).read_text())["iterations"] == 40
 
 
-@pytest.mark.parametrize("changes", [{"best_on_test": 2}, {"training": {"patch_size": [8, 16, 16], "iterations": 20, "log_every": 1}}])
+@pytest.mark.parametrize("changes", [{"best_on_test": 2}, {"training": {"iterations": 20}}])
 def test_a_length_that_others_count_on_stays(changes, cohort, tmp_path, twice_as_long):
     """Looks at the held-out cases come at shares of it; a stated number of steps is a number of steps."""
     write_job(tmp_path, Job("train", job(cohort, **changes)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .probe import Pace
+from .probe import MOST_LABELING, Pace
 
 FEWEST_SECONDS = 30.0
 """Shorter budgets are not looked after: a look would say less than the probe."""
@@ -49,7 +49,7 @@ class Length:
         self._mark = (iteration, spent_s)
         slowness = seconds / steps / self._pace.first_s
         left_s = max(0.0, self._seconds - spent_s) / slowness  # in seconds as the probe knew them
-        left_s = max(left_s - self._pace.labeling_s, left_s / 2)
+        left_s = max(left_s - self._pace.labeling_s, (1 - MOST_LABELING) * left_s)  # as Pace.iterations counts
         fits = int((left_s + iteration * self._pace.first_s) / self._pace.step_s)
         fits = max(fits, math.ceil((iteration + 1) / first_share))
         found = fits if abs(fits - total) > _TOLERANCE * total else total
