@@ -13,7 +13,7 @@ which=${1:-all}
 skipped=() has_slicer=1
 
 test_engine() {
-    OMP_NUM_THREADS=1 "$PYTHON" -m pytest Testing/engine "$@"
+    OMP_NUM_THREADS=1 "$PYTHON" -m pytest Testing/engine -n 2 --dist loadfile "$@"
 }
 
 test_slicer() {
@@ -42,7 +42,7 @@ elif [ "$which" = slicer ]; then
 elif [ $has_slicer = 0 ]; then
     test_engine || failed=1
 else
-    # The engine's tests keep one core busy, the two processes of the others, which wait much, the second. What the first print is shown at the end.
+    # Two processes each, of which those of the Slicer modules wait much. What the engine's tests print is shown at the end.
     log=$(mktemp)
     trap 'kill %1 2>/dev/null; rm -f "$log"' EXIT
     echo "The engine's tests run beside those of the Slicer modules; their output follows at the end."
