@@ -264,6 +264,33 @@ def test_the_time_of_an_interrupted_run_is_not_told_as_a_whole(done, report_of):
             path.write_text(text)
 
 
+def test_the_time_of_a_run_that_took_its_first_stage_is_not_told_as_a_whole(done, report_of):
+    """Its clock saw the last stage alone, and would be shorter than its training."""
+    _, out_dir = done
+    results = [out_dir / "runs" / f"mean_teacher-{count}labels-seed0" / "result.json" for count in (2, 4)]
+    before = [path.read_text() for path in results]
+    try:
+        for path, text in zip(results, before):
+            path.write_text(json.dumps({**json.loads(text), "took_first_stage": True}))
+        found = cells(report_of(), "Cost")
+        assert found["mean_teacher"][5] == "–" and found["mean_teacher"][4] != "–" and found["bcp"][5] == "0.1"
+    finally:
+        for path, text in zip(results, before):
+            path.write_text(text)
+
+
+def test_what_is_common_is_not_said_of_each_row(tmp_path, monkeypatch):
+    """Of a group that a row changes in part, the part."""
+    stand_in(tmp_path, monkeypatch)
+    monkeypatch.setattr("semiseg.study.schedule._SECONDS_BETWEEN_LOOKS", 0.01)
+    rows = [{"method": "bcp"}, {"method": "graphcl", "set": {"method_options.rounds": 3, "method_options.mixing": 0.25}}, {"method": "transmedseg", "set": {"method_options.mixing": 0.5}}]
+    common = {"method_options": {"mixing": 0.25}, "training": {"patch_size": [16, 16, 32]}}
+    path, out_dir = write_study(tmp_path, rows=rows, labels=[2], seeds=[0], budget={"iterations": 20}, common=common), tmp_path / "out"
+    assert main(["study", str(path), str(out_dir), "--device", "cpu"]) == 0
+    found = cells((out_dir / "report.html").read_text(encoding="utf-8"), "Rows")
+    assert [found[name][1] for name in ("bcp", "graphcl", "transmedseg")] == ["–", "method_options.rounds = 3", "method_options.mixing = 0.5"]
+
+
 def test_a_ceiling_stands_in_the_table_of_the_others(tmp_path, monkeypatch):
     """A row with a number of labels of its own is compared with the reference of each table, and says its number; the protocol names what the jobs say."""
     stand_in(tmp_path, monkeypatch)

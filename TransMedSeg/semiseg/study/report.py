@@ -11,7 +11,7 @@ from ..data.atomic import write_text
 from ..metrics.score import PREDICTION_EMPTY
 from ..report.html import figure, page, table
 from . import plots, record, words
-from .collect import ALL, Condition, Results, collect
+from .collect import ALL, Condition, Results, Scored, collect
 from .definition import Study
 from .grid import Line
 from .sheets import CASES_FILE, RUNS_FILE, SUMMARY_FILE, state_of, write_sheets
@@ -210,7 +210,7 @@ def _costs(results: Results) -> str:
             continue
         step_ms = _step_ms(found)
         gpu, host = _mean([one.get("peak_gpu_memory_gb", 0) for one in found]), _mean([one.get("peak_host_memory_gb", 0) for one in found])
-        whole = [float(one.result.get("wall_s", 0.0)) for one in results.scored if one.run.line.name == line.name and record.num_starts(results.place.run_dir(one.run)) == 1]
+        whole = [float(one.result.get("wall_s", 0.0)) for one in results.scored if one.run.line.name == line.name and _is_of_one_piece(results, one)]
         rows.append([
             line.name, str(len(found)), f"{_mean([one.get('iterations', 0) for one in found]):,.0f}", f"{step_ms:,.0f}", f"{step_ms / reference_ms:.2f} ×" if reference_ms else "–",
             f"{_mean([one['train_s'] for one in found]) / 60:.1f}", f"{_mean(whole) / 60:.1f}" if whole else "–",
@@ -218,10 +218,15 @@ def _costs(results: Results) -> str:
             *([f"{gpu:.2f}" if gpu else "–"] if has_gpu else []),
         ])  # fmt: skip
     note = (
-        "Means over runs. Training: steps alone; a budget of seconds is kept as well as this column says. With looks and saving: of runs that were never interrupted. Parameters: of the network that is deployed; trained: of everything that has a gradient. Memory: the most a run held at once by the end of its "
+        "Means over runs. Training: steps alone; a budget of seconds is kept as well as this column says. With looks and saving: of runs that were never interrupted and trained all of their steps themselves. Parameters: of the network that is deployed; trained: of everything that has a gradient. Memory: the most a run held at once by the end of its "
         "training, code and data included. Runs side by side slow each other."
     )
     return f"<h2>Cost</h2><div class=wide>{table(rows)}</div><p class=note>{note}</p>"
+
+
+def _is_of_one_piece(results: Results, one: Scored) -> bool:
+    """Whether its clock counted the whole of the run: it was never interrupted, and took no stage from another."""
+    return record.num_starts(results.place.run_dir(one.run)) == 1 and not one.result.get("took_first_stage")
 
 
 def _step_ms(found: list[dict]) -> float:
@@ -230,10 +235,10 @@ def _step_ms(found: list[dict]) -> float:
 
 def _rows(results: Results) -> str:
     has_notes = any(line.note for line in results.lines)
+    common = set(_flat("", results.study.common))
     rows = [["row", "method", "options beside the common ones", *(["note"] if has_notes else [])]]
     for line in results.lines:
-        own = {name: value for name, value in line.job.items() if name != "method" and value != results.study.common.get(name)}
-        options = ", ".join(_flat("", own))
+        options = ", ".join(one for one in _flat("", {name: value for name, value in line.job.items() if name != "method"}) if one not in common)
         taken = "; ".join(f"{name}: mean of {', '.join(source['scalars'])} in {source['row']}" for name, source in line.take.items())
         rows.append([line.name, line.method, "; ".join(filter(None, [options, taken])) or "–", *([line.note] if has_notes else [])])
     if all(row[2] == "–" for row in rows[1:]):
