@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,15 +11,11 @@ from training_cases import CPU, PATCH, MemoryCases, make_method
 
 from semiseg.data.augment import AugmentOptions
 from semiseg.data.batches import CaseStore, TwoStreamBatches
-from semiseg.data.random_network import random_contrast
 from semiseg.errors import InputError
-from semiseg.inference.sliding_window import window_probabilities
 from semiseg.methods import load_method
-from semiseg.training import case_labels, whole_case
 from semiseg.training.case_labels import FOLDER, CaseLabels
 from semiseg.training.loop import Fit
 from semiseg.training.options import TrainOptions
-from semiseg.training.whole_case import whole_case_maps
 
 AUGMENT = AugmentOptions((1,), False, 10.0, 0.1, 0.5, 0.1)
 OPTIONS = TrainOptions(iterations=8, patch_size=PATCH, batch_labeled=2, batch_unlabeled=2, log_every=2, save_every_s=1e9)
@@ -31,13 +26,13 @@ def cases():
     return MemoryCases()
 
 
-def start(cases, folder, stop_at=None, told=None, contrast_seed=None):
+def start(cases, folder, stop_at=None, told=None):
     """A training of 8 steps, 4 of them self-training with two rounds of labels, before steps 4 and 6."""
     method = make_method("bcp", rounds=2, pretrain_share=0.5)
     store = CaseStore(cases, [0, 1, 2, 3], CPU, 10**9)
     batches = TwoStreamBatches(store, [0, 1], [2, 3], PATCH, 2, 2, AUGMENT, seed=7)
     report = (lambda kind, **values: told.append((kind, values))) if told is not None else (lambda kind, **values: None)
-    labels = CaseLabels(cases, store, [2, 3], PATCH, folder, report, contrast_seed=contrast_seed)
+    labels = CaseLabels(cases, store, [2, 3], PATCH, folder, report)
     fit = Fit(
         method, batches, OPTIONS, CPU, report=report, state_path=folder / "resume.pt", case_labels=labels,
         should_stop=lambda: stop_at is not None and fit.iteration >= stop_at,
@@ -98,12 +93,12 @@ def test_rounds_are_told_as_time_left_but_not_as_slow_steps(cases, tmp_path, mon
     assert outcome.seconds == 208
 
 
-@pytest.mark.parametrize(("stop_at", "contrast_seed"), [(3, None), (4, None), (4, 7), (5, None), (6, None), (7, None)])
-def test_a_resumed_run_has_the_labels_it_had(cases, tmp_path, stop_at, contrast_seed):
-    whole = start(cases, tmp_path / "whole", contrast_seed=contrast_seed)
+@pytest.mark.parametrize("stop_at", (3, 4, 5, 6, 7))
+def test_a_resumed_run_has_the_labels_it_had(cases, tmp_path, stop_at):
+    whole = start(cases, tmp_path / "whole")
     whole.run()
-    assert not start(cases, tmp_path / "parts", stop_at, contrast_seed=contrast_seed).run().is_complete
-    rest = start(cases, tmp_path / "parts", contrast_seed=contrast_seed)
+    assert not start(cases, tmp_path / "parts", stop_at).run().is_complete
+    rest = start(cases, tmp_path / "parts")
     assert rest.run().is_complete
     assert torch.equal(weights(rest), weights(whole))
 
@@ -165,47 +160,3 @@ def test_the_faithful_preset_labels_patches():
     for name in ("bcp", "graphcl", "transmedseg"):
         cls = load_method(name)
         assert cls.Options(**cls.presets["faithful"].method).labels_from == "patches"
-
-
-# In contrasts that no labeled volume has
-
-
-def test_a_window_is_seen_as_it_is_and_in_a_contrast_of_its_own():
-    network = make_method("supervised").deployed.eval()
-    image = torch.randn(PATCH, generator=torch.Generator().manual_seed(1))
-
-    def maps_of(x):
-        with torch.no_grad():
-            return window_probabilities(network(x).logits)
-
-    window = image[None, None]
-    expected = (maps_of(window) + maps_of(random_contrast(window, 5))) / 2
-    found = whole_case_maps(network, image.numpy(), PATCH, 5)
-    assert torch.allclose(found, expected[0], atol=1e-6)
-    assert not torch.allclose(found, maps_of(window)[0], atol=1e-3)
-
-
-def test_windows_have_different_contrasts(monkeypatch):
-    seeds = []
-    monkeypatch.setattr(whole_case, "random_contrast", lambda x, seed: seeds.append(seed) or x)
-    network, image = make_method("supervised").deployed.eval(), np.random.default_rng(0).normal(size=(24, 16, 24)).astype(np.float32)
-    in_contrasts = whole_case_maps(network, image, PATCH, 100)
-    assert seeds == [100, 101, 102, 103], "two windows along two axes"
-    assert torch.allclose(in_contrasts, whole_case_maps(network, image, PATCH), atol=1e-6) and len(seeds) == 4
-
-
-def test_every_case_and_round_has_contrasts_of_its_own(cases, tmp_path, monkeypatch):
-    seeds = []
-    maps_of = case_labels.whole_case_maps
-    monkeypatch.setattr(case_labels, "whole_case_maps", lambda *values: seeds.append(values[3]) or maps_of(*values[:3]))
-    start(cases, tmp_path / "with", contrast_seed=3).run()
-    assert len(seeds) == len(set(seeds)) == 4 and None not in seeds, "two cases, two rounds"
-    seeds.clear()
-    start(cases, tmp_path / "without").run()
-    assert seeds == [None] * 4
-
-
-def test_cases_are_labeled_in_the_contrasts_that_training_shows(cases):
-    store = CaseStore(cases, [0, 1, 2, 3], CPU, 10**9)
-    seed_of = lambda augment: TwoStreamBatches(store, [0, 1], [2, 3], PATCH, 2, 2, augment, seed=7).contrast_seed
-    assert seed_of(AUGMENT) is None and seed_of(replace(AUGMENT, gin=0.7)) == 7

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 from torch import nn
@@ -11,7 +9,6 @@ from training_cases import CPU, PATCH, MemoryCases, make_method
 
 from semiseg.data.augment import AugmentOptions
 from semiseg.data.batches import CaseStore, TwoStreamBatches
-from semiseg.inference.sliding_window import window_starts
 from semiseg.methods.base import AbstractMethod, Stage
 from semiseg.networks.output import NetworkOutput
 from semiseg.training import probe
@@ -143,28 +140,6 @@ def test_rounds_of_labeling_count_for_all_cases(batches, ticks, monkeypatch):
 
     sizes = sorted(batches.store.num_voxels(index) for index in (2, 3))
     assert measure_pace(lambda: Labels(rounds=2), batches, OPTIONS, CPU).labeling_s == pytest.approx(2 * 2.0 * sum(sizes) / sizes[1])
-
-
-@pytest.mark.parametrize(("gin", "windows_each"), [(0.0, 1), (0.5, 2)])
-def test_labeling_is_timed_in_the_contrasts_that_training_shows(gin, windows_each):
-    """One round in contrasts shows every window twice."""
-    cases, seen = MemoryCases(shape=PATCH), []
-    store = CaseStore(cases, [0, 1, 2, 3], CPU, 10**9)
-    batches = TwoStreamBatches(store, [0, 1], [2, 3], PATCH, 2, 2, AugmentOptions(gin=gin), 0)
-
-    class Labels(Line):
-        def __init__(self):
-            super().__init__(rounds=1)
-            self.network.register_forward_hook(lambda network, images, output: seen.append(len(images[0])) if not network.training else None)
-
-        def label_case(self, maps):
-            seen.append("labeled")
-            return (maps[0] > 0.5).long()
-
-    measure_pace(Labels, batches, OPTIONS, CPU)
-    windows = sum(count for count in seen[: seen.index("labeled")])
-    plain = len(list(itertools.product(*(window_starts(max(size, 16), 16, 8) for size in store.shape(3)))))
-    assert windows == windows_each * plain
 
 
 def test_the_stage_with_labeled_cases_is_timed_with_their_labels(batches):

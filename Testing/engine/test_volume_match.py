@@ -31,7 +31,7 @@ def test_what_cannot_fit_ends_at_the_limit(volume, end):
 def soft_balls(cases, scale):
     """Maps of a network that finds balls of the right place and ``scale`` times the radius, unsure at their edge."""
 
-    def maps_of(network, image, patch_size, contrast_seed=None):
+    def maps_of(network, image, patch_size):
         label = next(label for known, label in (cases.arrays(index) for index in range(6)) if known is image)
         inside = np.argwhere(label > 0)
         distance = np.sqrt(((np.indices(label.shape).reshape(3, -1).T - inside.mean(0)) ** 2).sum(1)).reshape(label.shape)

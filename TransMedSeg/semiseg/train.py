@@ -15,7 +15,6 @@ import torch
 from . import __version__
 from .best_on_test import HeldOutLooks
 from .data.atomic import write_json
-from .data.batches import TwoStreamBatches
 from .data.cache import PreparedSet
 from .distributed import World, any_rank, choose_device, wait_for_all
 from .evaluate import Pair, evaluate
@@ -144,7 +143,7 @@ def _train_one(
         _identity(resolved, prepared),
         best,
         stop_path.exists,
-        _case_labels(prepared, batches, options.patch_size, run_dir, report, world),
+        CaseLabels(prepared, batches.store, batches.unlabeled, options.patch_size, run_dir, report, world) if batches.unlabeled else None,
         looks,
         length,
         None if validation.is_possible or length is not None else _shared_first_stage(resolved, prepared, method, device, world),
@@ -168,14 +167,6 @@ def _train_one(
     if world.is_main:
         write_json(run_dir / RESULT_FILE, result)
     return result
-
-
-def _case_labels(
-    prepared: PreparedSet, batches: TwoStreamBatches, patch_size: tuple[int, int, int], run_dir: Path, report: Report, world: World
-) -> CaseLabels | None:
-    if not batches.unlabeled:
-        return None
-    return CaseLabels(prepared, batches.store, batches.unlabeled, patch_size, run_dir, report, world, batches.contrast_seed)
 
 
 def _keep_model(run_dir: Path, resolved: Resolved, iterations: int, card: dict[str, Any], method: AbstractMethod, report: Report) -> None:

@@ -277,11 +277,6 @@ class TwoStreamBatches:
     def store(self) -> CaseStore:
         return self._store
 
-    @property
-    def contrast_seed(self) -> int | None:
-        """Of the random contrasts (GIN) that go with these batches; None where they show none."""
-        return self._seed if self._augment.gin > 0 else None
-
     def _stream(self, name: str, indices: list[int], count: int, iteration: int) -> Stream:
         share = count // self._world_size
         with_label = name == "labeled" or self._store.is_labeled(indices)

@@ -1,8 +1,7 @@
 """Pseudo-labels of whole unlabeled cases, made anew a few times in a stage.
 
 A teacher that labels a patch at a time sees each place from one side only. Here the deployed network labels every unlabeled case window by window,
-the overlaps are averaged, and training cuts patches from the result until the next round. Where training shows contrasts that no labeled volume
-has, because the unlabeled volumes look different, they are labeled in several contrasts as well (docs/decisions.md). On the left atrium at a quarter of the resolution these
+the overlaps are averaged, and training cuts patches from the result until the next round. On the left atrium at a quarter of the resolution these
 labels got better from round to round, and cost less than a teacher's pass in every step (docs/decisions.md).
 """
 
@@ -21,7 +20,6 @@ import torch
 from ..data.atomic import replacing
 from ..data.batches import CaseStore
 from ..data.cache import PreparedSet
-from ..data.randomness import seed_for
 from ..distributed import World, any_rank, from_owner
 from ..errors import InputError
 from ..methods.base import AbstractMethod
@@ -43,7 +41,6 @@ class CaseLabels:
         run_dir: The run folder; None keeps nothing, and such a training cannot be resumed.
         report: Takes events.
         world: Ranks share the cases.
-        contrast_seed: Of the random contrasts in which cases are labeled as well; None labels them as they are.
     """
 
     def __init__(
@@ -55,11 +52,10 @@ class CaseLabels:
         run_dir: Path | None,
         report: Callable[..., None],
         world: World = World(),
-        contrast_seed: int | None = None,
     ) -> None:
         self._prepared, self._store, self._indices, self._patch_size = prepared, store, indices, patch_size
         self._folder = None if run_dir is None else run_dir / FOLDER
-        self._report, self._world, self._contrast_seed = report, world, contrast_seed
+        self._report, self._world = report, world
 
     def __call__(self, method: AbstractMethod, iteration: int, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """Labels every case with the deployed network of this moment; reports the labels' share of foreground and their entropy.
@@ -80,8 +76,7 @@ class CaseLabels:
             owner = place % self._world.size
             label = torch.zeros(self._prepared.shape(index), dtype=torch.uint8)
             if owner == self._world.rank:
-                seed = None if self._contrast_seed is None else seed_for(self._contrast_seed, iteration, index, "contrasts of a case")
-                maps = whole_case_maps(network, self._prepared.arrays(index)[0], self._patch_size, seed)
+                maps = whole_case_maps(network, self._prepared.arrays(index)[0], self._patch_size)
                 entropies.append(_mean_entropy(maps))
                 # Where the threshold is chosen afterward, the map itself goes round, in steps of 1/255.
                 label = (255 * maps[0]).round().to("cpu", torch.uint8) if matches else method.label_case(maps).to("cpu", torch.uint8)

@@ -125,8 +125,7 @@ def _labeling_seconds(method: AbstractMethod, batches: TwoStreamBatches, options
     for _ in range(2):  # the first one warms up
         _finish(device)
         started = time.perf_counter()
-        maps = whole_case_maps(network, batches.store.image(index), options.patch_size, batches.contrast_seed)
-        method.label_case(maps).to("cpu", torch.uint8)
+        method.label_case(whole_case_maps(network, batches.store.image(index), options.patch_size)).to("cpu", torch.uint8)
         spent = time.perf_counter() - started
     return rounds * spent * sum(voxels.values()) / voxels[index]
 

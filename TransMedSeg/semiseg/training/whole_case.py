@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.random_network import random_contrast
 from ..inference.sliding_window import sliding_window, window_probabilities
 
 
-def whole_case_maps(network: nn.Module, image: np.ndarray, patch_size: tuple[int, int, int], contrast_seed: int | None = None) -> Tensor:
+def whole_case_maps(network: nn.Module, image: np.ndarray, patch_size: tuple[int, int, int]) -> Tensor:
     """Probabilities of one case, windows overlapping by half.
 
     Windows have the size of the training patches: instance normalization sees the share of background that it was trained with. (A V-Net that was
@@ -22,8 +19,6 @@ def whole_case_maps(network: nn.Module, image: np.ndarray, patch_size: tuple[int
         network: In evaluation mode.
         image: (slice, row, column) float16 or float32, prepared.
         patch_size: Of training; a first side of 1 means planes.
-        contrast_seed: Of random contrasts (GIN). Each window is then shown once as it is and once with a contrast of its own, and both maps are
-            averaged: where windows overlap, eight contrasts have a say. None shows windows as they are.
 
     Returns:
         (map, slice, row, column) float32 on the network's device: the foreground of two classes, else every class.
@@ -37,12 +32,4 @@ def whole_case_maps(network: nn.Module, image: np.ndarray, patch_size: tuple[int
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             return window_probabilities(network(windows).logits.float())
 
-    maps = sliding_window(probabilities, volume, window, stride)
-    if contrast_seed is None:
-        return maps
-    seeds = itertools.count(contrast_seed)
-
-    def in_contrasts(windows: Tensor) -> Tensor:
-        return probabilities(torch.cat([random_contrast(one, next(seeds)) for one in windows.split(1)]))
-
-    return (maps + sliding_window(in_contrasts, volume, window, stride)) / 2
+    return sliding_window(probabilities, volume, window, stride)
