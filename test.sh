@@ -10,10 +10,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 which=${1:-all}
 [ $# -gt 0 ] && shift
-skipped=() has_slicer=1
+skipped=() has_slicer=1 beside=()
 
 test_engine() {
-    OMP_NUM_THREADS=1 "$PYTHON" -m pytest Testing/engine -n 2 --dist loadfile "$@"
+    OMP_NUM_THREADS=1 ${beside[@]+"${beside[@]}"} "$PYTHON" -m pytest Testing/engine -n 2 --dist loadfile "$@"
 }
 
 test_slicer() {
@@ -42,7 +42,8 @@ elif [ "$which" = slicer ]; then
 elif [ $has_slicer = 0 ]; then
     test_engine || failed=1
 else
-    # Two processes each, of which those of the Slicer modules wait much. What the engine's tests print is shown at the end.
+    # Two processes each. Those of the Slicer modules wait much, and come first when they do not; the engine's take what is left. What these print is shown at the end.
+    ! command -v nice >/dev/null || beside=(nice -n 4)
     log=$(mktemp)
     trap 'kill %1 2>/dev/null; rm -f "$log"' EXIT
     echo "The engine's tests run beside those of the Slicer modules; their output follows at the end."
