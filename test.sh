@@ -13,7 +13,7 @@ which=${1:-all}
 skipped=() has_slicer=1
 
 test_engine() {
-    OMP_NUM_THREADS=1 "$PYTHON" -m pytest Testing/engine "$@"
+    OMP_NUM_THREADS=1 "$PYTHON" -m pytest "$@" # all of Testing/engine where no file is named (pyproject.toml)
 }
 
 test_slicer() {
@@ -50,7 +50,7 @@ else
     late=(Testing/engine/test_distributed.py Testing/engine/test_study_*.py)
     test_engine "${late[@]/#/--ignore=}" >"$log/first" 2>&1 &
     test_slicer || failed=1
-    OMP_NUM_THREADS=1 "$PYTHON" -m pytest "${late[@]}" >"$log/late" 2>&1 || failed=1
+    test_engine "${late[@]}" >"$log/late" 2>&1 || failed=1
     wait %1 || failed=1
     echo "The engine's tests:"
     cat "$log/first"
