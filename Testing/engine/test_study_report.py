@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import types
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from study_bed import CASES, DIFFICULTY, stand_in, starts, wish, write_study
 
 from semiseg.cli import main
+from semiseg.data.cache import PreparedCase
 from semiseg.metrics.score import PREDICTION_EMPTY
 from semiseg.protocol import read_events
 from semiseg.study.conduct import StudyJob, make_plan
@@ -47,7 +49,7 @@ def test_the_bootstrap_agrees_with_the_normal_interval():
     row = {case: value + gain for (case, value), gain in zip(first.items(), gains)}
     found = paired_interval({0: row}, {0: first})
     error = gains.std(ddof=1) / math.sqrt(400)
-    assert found.mean == pytest.approx(gains.mean()) and found.num_cases == 400
+    assert found.mean == pytest.approx(gains.mean()) and found.num_cases == found.num_patients == 400
     assert found.low == pytest.approx(gains.mean() - 1.96 * error, abs=0.1 * error)
     assert found.high == pytest.approx(gains.mean() + 1.96 * error, abs=0.1 * error)
 
@@ -58,6 +60,22 @@ def test_the_bootstrap_is_exact_on_two_cases():
     assert (found.low, found.mean, found.high) == pytest.approx((-0.1, 0.0, 0.1))
     assert found == paired_interval({0: {"a": 0.9, "b": 0.7}}, {0: {"a": 0.8, "b": 0.8}}), "seeded"
     assert paired_interval({0: {"a": 0.9}}, {0: {"a": 0.8}}) is None
+
+
+def test_the_bootstrap_draws_patients():
+    """Two cases of one patient that differ alike say no more than one; of two patients the resampled means are theirs and the middle."""
+    gains = {"a": 0.03, "b": -0.01, "c": 0.05}
+    one = paired_interval({0: gains}, {0: dict.fromkeys(gains, 0.0)})
+    twice = {f"{case}{phase}": gain for case, gain in gains.items() for phase in ("ED", "ES")}
+    both = paired_interval({0: twice}, {0: dict.fromkeys(twice, 0.0)}, {case: case[0] for case in twice})
+    assert (both.mean, both.low, both.high) == pytest.approx((one.mean, one.low, one.high)) and (both.num_cases, both.num_patients) == (6, 3)
+    apart = paired_interval({0: twice}, {0: dict.fromkeys(twice, 0.0)})
+    assert apart.high - apart.low < both.high - both.low and apart.num_patients == 6, "who forgets the patients promises more"
+    uneven = paired_interval({0: {"a": 0.1, "b": 0.1, "c": -0.2}}, {0: dict.fromkeys("abc", 0.0)}, {"a": "p", "b": "p", "c": "q"})
+    assert (uneven.low, uneven.mean, uneven.high) == pytest.approx((-0.2, 0.0, 0.1)), "a mean over cases"
+    assert paired_interval({0: gains}, {0: dict.fromkeys(gains, 0.0)}, dict.fromkeys(gains, "p")) is None, "one patient has no interval"
+    named = paired_interval({0: gains}, {0: dict.fromkeys(gains, 0.0)}, {"a": "b"})
+    assert named.num_patients == 3, "a patient called like another case is not that case"
 
 
 def test_the_bootstrap_is_paired():
@@ -146,7 +164,7 @@ def test_the_page_needs_nothing_else_and_says_what_it_must(done):
     assert not re.findall(r"""(?:src|href)=["']?(?!data:)[^"'> ]+""", page) and "://" not in page and "@import" not in page
     assert "The &lt;reference&gt; &amp; more." in page and "<reference>" not in page
     for words in (
-        "phantoms, 2 labels", "phantoms, 4 labels", "reference", "+0.030 [+0.030, +0.030]", "last checkpoint", "10,000 seeded bootstrap resamples", "unit that is drawn is the case",
+        "phantoms, 2 labels", "phantoms, 4 labels", "reference", "+0.030 [+0.030, +0.030]", "last checkpoint", "10,000 seeded bootstrap resamples", "unit that is drawn is the patient",
         "Budget: 30 steps a run", "What the tables do not show", "A limit of its own.", "1 of 16 runs are missing", "Rows with one seed", "without correction",
         "Phantoms are computed, not scanned", "trained", "main memory", "Number of labeled cases", "left atrial appendage", "different numbers of seeds",
     ):  # fmt: skip
@@ -250,6 +268,25 @@ def test_masks_in_which_nothing_was_found_are_counted(done, report_of):
     assert (found["row"][-1], found["bcp"][-1], found["supervised"][-1]) == ("found nothing", "1 of 20", "0 of 20")
 
 
+def test_cases_of_one_patient_are_drawn_together(done, report_of):
+    _, out_dir = done
+    page = report_of()
+    assert "The unit that is drawn is the patient" in page and "of the 5 held-out cases: cases like these" in page
+    lists = list(out_dir.glob("data/**/prepared/cases.json"))
+    before = [path.read_text() for path in lists]
+    for path, text in zip(lists, before, strict=True):
+        cases = [asdict(PreparedCase(case, "first" if case in "ab" else case, "held_out", case)) for case in CASES]
+        path.write_text(json.dumps({**json.loads(text), "cases": cases}))
+    try:
+        page = report_of()
+        assert "of the 5 held-out cases of 4 patients: cases like these" in page and "With 4 patients such intervals are too narrow" in page
+        intervals = {(row["interval_cases"], row["interval_patients"]) for row in read(out_dir / "summary.csv")}
+        assert ("5", "4") in intervals and ("5", "5") not in intervals
+    finally:
+        for path, text in zip(lists, before, strict=True):
+            path.write_text(text)
+
+
 def test_the_time_of_an_interrupted_run_is_not_told_as_a_whole(done, report_of):
     _, out_dir = done
     events = [out_dir / "runs" / f"mean_teacher-{count}labels-seed0" / "events.jsonl" for count in (2, 4)]
@@ -304,7 +341,7 @@ def test_a_ceiling_stands_in_the_table_of_the_others(tmp_path, monkeypatch):
     assert found["ceiling (4 labels)"][6] == "+0.004 [+0.004, +0.004]" and "phantoms, 4 labels" not in page and "Number of labeled cases" not in page
     summary = {row["row"]: row for row in read(out_dir / "summary.csv") if (row["metric"], row["structure"]) == ("dice", "left atrium")}
     assert (summary["ceiling"]["labels"], summary["ceiling"]["reference_labels"], summary["bcp"]["labels"], summary["bcp"]["seeds_asked"]) == ("4", "2", "2", "1")
-    assert "not finished" not in page and "With 5 cases such intervals are too narrow" in page
+    assert "not finished" not in page and "With 5 patients such intervals are too narrow" in page
     assert "The budget was not kept: 60 s were asked for, and the runs took 30 to 60 s" in page, "the stand-in says 0.1 s a step, its probe 0.2 s"
     for words in ("Network vnet, width 8", "grid of the volumes", "patches 48 × 64 × 32", "sgd", "largest piece", "overlapping windows"):
         assert words in page, words

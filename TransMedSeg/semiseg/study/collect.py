@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from ..data.cache import PreparedSet
+from ..errors import InputError
 from ..metrics.table import Table
 from ..protocol import RESULT_FILE
 from . import record
@@ -38,11 +43,13 @@ class Scored:
     Attributes:
         result: Its ``result.json``.
         table: Its scores, case by structure.
+        patients: Whose each case is.
     """
 
     run: Run
     result: dict[str, Any]
     table: Table
+    patients: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def best_on_test(self) -> float | None:
@@ -157,18 +164,32 @@ class Results:
     def difference(self, condition: Condition, line: Line, structure: str, metric: str) -> Interval | None:
         """Against the reference, over the seeds that both have; None for that row itself, and where the two share none."""
         values, other = (self.values(condition, one, structure, metric) for one in (line, self.reference_of(line)))
-        return None if self.is_reference(line) or not values or not other else paired_interval(values, other)
+        return None if self.is_reference(line) or not values or not other else paired_interval(values, other, self.patients(condition))
+
+    def patients(self, condition: Condition) -> dict[str, str]:
+        """Whose each scored case of a table is."""
+        return {case: patient for line in self.lines for one in self.of(condition, line) for case, patient in one.patients.items()}
 
 
 def collect(study: Study, place: Place, failed: dict[str, str] | None = None) -> Results:
     """Reads what is there; a run that is not done is missing, not zero. Runs that were made for another version of the study do not count."""
     results = Results(study, place, runs_of(study), failed=dict(failed or {}))
+    patients = cache(_patients)
     for run in results.runs:
         folder = place.run_dir(run)
         result, scores = record.read_json(folder / RESULT_FILE), record.read_json(folder / SCORES_FILE)
         asked = record.read_asked(folder)
         if result is not None and scores is not None and asked is not None and not record.changes(asked, asked_of(study, place, run)):
-            results.scored.append(Scored(run, result, Table.from_json(scores)))
+            results.scored.append(Scored(run, result, Table.from_json(scores), patients(place.prepared_dir(run.preparation))))
         elif run.id not in results.failed and (failure := record.last_failure(folder)) is not None:
             results.failed[run.id] = str(failure.get("message", ""))
     return results
+
+
+def _patients(prepared_dir: Path) -> dict[str, str]:
+    """Patient of each held-out case; nobody where the prepared cases are gone."""
+    try:
+        prepared = PreparedSet.load(prepared_dir)
+    except (InputError, OSError):
+        return {}
+    return {prepared.cases[index].id: prepared.cases[index].patient for index in prepared.indices("held_out")}

@@ -180,7 +180,7 @@ def _pictures(results: Results, condition: Condition) -> list[str]:
     where = condition.title
     found = [
         (plots.per_volume(results, condition, structure), f"{where}: every held-out volume, averaged over seeds. Gray: quartiles and median. Diamond: mean."),
-        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference_word}, equal seeds only, with its 95 % interval over cases. Filled: the interval excludes zero, for these trainings; other seeds are not in it."),
+        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference_word}, equal seeds only, with its 95 % interval over patients. Filled: the interval excludes zero, for these trainings; other seeds are not in it."),
         (plots.case_map(results, condition, structure), f"{where}: difference to {results.reference_word} for every volume, the hardest volume on the left. Blue: better. Gray: not defined."),
         (plots.per_structure(results, condition), f"{where}: every structure; a dot is a seed."),
     ]

@@ -1,4 +1,4 @@
-"""Mean, spread over seeds and over cases, and the paired bootstrap against the reference row. Plain arrays."""
+"""Mean, spread over seeds and over cases, and the paired bootstrap over patients against the reference row. Plain arrays."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class Interval:
 
     Attributes:
         mean: Over cases, in the unit of the metric; each case is averaged over seeds first.
-        low, high: Ends of the 95 % percentile interval of the bootstrap over cases.
+        low, high: Ends of the 95 % percentile interval of the bootstrap over patients.
         num_cases: Cases that both rows have.
+        num_patients: Whose cases these are.
         num_seeds: Seeds that both rows have; no other enters.
     """
 
@@ -30,6 +31,7 @@ class Interval:
     low: float
     high: float
     num_cases: int
+    num_patients: int
     num_seeds: int
 
 
@@ -76,29 +78,39 @@ def case_means(values: Values) -> dict[str, float]:
     return {case: _mean([by_case[case] for by_case in values.values() if case in by_case]) for case in cases}
 
 
-def paired_interval(values: Values, reference: Values, seed: int = 0, resamples: int = RESAMPLES) -> Interval | None:
+def paired_interval(
+    values: Values, reference: Values, patients: Mapping[str, str] | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval | None:
     """The mean difference of a row to the reference, with its bootstrap interval.
 
-    The unit that is drawn is the case: with replacement, as many as there are, both rows together. Each case is averaged over the seeds that both rows have,
-    so the interval says how far the difference depends on which cases were held out, and nothing about what another seed would give.
+    The unit that is drawn is the patient: with replacement, as many as there are, all of a patient's cases and both rows together. Cases of one patient resemble
+    each other, so drawing them separately would promise too much. Each case is averaged over the seeds that both rows have,
+    so the interval says how far the difference depends on which patients were held out, and nothing about what another seed would give.
 
     Args:
         values: Of the row.
         reference: Of the reference row.
+        patients: Whose a case is; one that is not named is a patient of its own.
         seed: Of the draws.
         resamples: Draws.
 
     Returns:
-        None when the rows share no seed, or fewer than two cases are defined in both.
+        None when the rows share no seed, or the cases that are defined in both are of fewer than two patients.
     """
-    differences = np.array(list(paired_differences(values, reference).values()))
-    if len(differences) < 2:
+    differences = paired_differences(values, reference)
+    of_patient: dict[tuple[bool, str], list[float]] = {}
+    for case, difference in differences.items():
+        patient = (patients or {}).get(case)
+        of_patient.setdefault((patient is not None, case if patient is None else patient), []).append(difference)
+    if len(of_patient) < 2:
         return None
-    rng = np.random.default_rng(seed)
-    means = differences[rng.integers(0, len(differences), (resamples, len(differences)))].mean(1)
+    sums, counts = np.array([sum(own) for own in of_patient.values()]), np.array([len(own) for own in of_patient.values()])
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (resamples, len(sums)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(differences.mean()), float(low), float(high), len(differences), len([one for one in values if one in reference]))
+    num_seeds = len([one for one in values if one in reference])
+    return Interval(float(np.mean(list(differences.values()))), float(low), float(high), len(differences), len(sums), num_seeds)
 
 
 def paired_differences(values: Values, reference: Values) -> dict[str, float]:
@@ -107,15 +119,15 @@ def paired_differences(values: Values, reference: Values) -> dict[str, float]:
     return {case: difference for case, difference in case_means(pairs).items() if not math.isnan(difference)}
 
 
-def coverage(num_cases: int) -> float:
+def coverage(num_patients: int) -> float:
     """How often a 95 % percentile interval of so many normal differences holds their mean.
 
     Resampled means spread by the standard deviation with n instead of n - 1, and by a normal instead of Student's distribution.
     """
     from scipy.stats import norm, t
 
-    ends = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((num_cases - 1) / num_cases)
-    return float(2 * t.cdf(ends, num_cases - 1) - 1)
+    ends = norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((num_patients - 1) / num_patients)
+    return float(2 * t.cdf(ends, num_patients - 1) - 1)
 
 
 def _differences(values: Mapping[str, float], reference: Mapping[str, float]) -> dict[str, float]:

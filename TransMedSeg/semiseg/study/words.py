@@ -8,12 +8,12 @@ from typing import Any
 
 from .. import __version__
 from . import record
-from .collect import Results
+from .collect import Condition, Results
 from .grid import Run
 from .statistics import RESAMPLES, coverage
 from .tasks import measured
 
-_FEW_CASES = 30
+_FEW_PATIENTS = 30
 """Above, a percentile interval of a mean holds what it promises to within two percent."""
 
 _TOLERANCE = 0.1
@@ -41,8 +41,8 @@ def protocol(results: Results) -> list[str]:
         ),
         (
             f"Difference (Δ): paired by case and seed against the row {results.reference_word}, over the seeds that both rows have, in the unit of the metric (Dice "
-            f"from 0 to 1). In brackets its 95 % percentile interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the case, averaged over "
-            "these seeds."
+            f"from 0 to 1). In brackets its 95 % percentile interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the patient, with all "
+            "of the patient's cases, each averaged over these seeds."
         ),
         _computer(results),
     ]
@@ -64,14 +64,16 @@ def limits(results: Results) -> list[str]:
         found.append(f"{max(seeds)} seeds give a coarse idea of the spread between trainings, no more.")
     cases = {len(one.value(results.structures[0], "dice")) for one in results.scored}
     if cases:
+        patients = max(_num_patients(results, condition) for condition in results.conditions)
+        of = f" of {patients} patients" if patients < max(cases) else ""
         found.append(
-            f"The intervals speak of the {max(cases)} held-out cases: cases like these. They hold neither the spread over seeds, nor other choices of labeled cases, "
+            f"The intervals speak of the {max(cases)} held-out cases{of}: cases like these. They hold neither the spread over seeds, nor other choices of labeled cases, "
             "nor other scanners."
         )
-        if 2 <= max(cases) <= _FEW_CASES:
+        if 2 <= patients <= _FEW_PATIENTS:
             found.append(
-                f"With {max(cases)} cases such intervals are too narrow: where differences are distributed normally, one of 95 % holds the true mean in "
-                f"{100 * coverage(max(cases)):.0f} % of studies."
+                f"With {patients} patients such intervals are too narrow: where differences are distributed normally, one of 95 % holds the true mean in "
+                f"{100 * coverage(patients):.0f} % of studies."
             )
     others = sum(not results.is_reference(line) for line in results.lines)
     if others > 1:
@@ -85,6 +87,13 @@ def limits(results: Results) -> list[str]:
     if any(data.phantom for data in results.study.data):
         found.append("Phantoms are computed, not scanned. An order of methods on phantoms need not hold on patients.")
     return [*found, *results.study.limits]
+
+
+def _num_patients(results: Results, condition: Condition) -> int:
+    """Of the scored cases of a table; a case that nobody knows the patient of is one of its own."""
+    cases = {case for line in results.lines for one in results.of(condition, line) for case in one.value(results.structures[0], "dice")}
+    patients = results.patients(condition)
+    return len({patients[case] for case in cases if case in patients}) + sum(case not in patients for case in cases)
 
 
 def _unfinished(results: Results) -> str:
