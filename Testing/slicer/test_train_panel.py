@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from bed import boot, dialogs
 from train_bed import CASES, REPOSITORY, module, panel, press_start, ready, started, stub, until  # noqa: F401 (fixtures)
 
 from semiseg import protocol
-from TransMedSegLib import Computer, EngineProcess, RunList, RunState
+from TransMedSegLib import Computer, EngineProcess, ModelCard, RunList, RunState
 from TransMedSegLib.PanelState import PanelState
 
 GPU = "0, RTX 4090, 24564, 22630, 550.1, 8.9"
@@ -614,7 +615,6 @@ assert seconds < 1.0, seconds
 
 def test_model_is_handed_to_the_other_module_and_exported(ready, stub, tmp_path):
     import hashlib
-    import zipfile
 
     from segment_builders import write_model
 
@@ -643,6 +643,40 @@ def test_other_module_segments_with_the_model(ready, stub):
     ready.ui.useModelButton.click()
     other = slicer.util.getModuleLogic("TransMedSeg").getParameterNode()
     assert other.modelPath == ready.follow.process.runDir / "model.pt"
+
+
+def test_the_model_of_the_labels_alone_can_be_taken_instead(ready, stub, tmp_path):
+    """Where the unlabeled volumes did not help, the better model is there already."""
+    from segment_builders import write_model
+
+    def scores(mean, count=6):
+        return {"scores": {"left atrium": {"dice": {"mean": mean, "count": count}}}}
+
+    box, run_dir = ready.ui.resultModelComboBox, tmp_path / "runs" / "2026-01-01"
+    (run_dir / "baseline").mkdir(parents=True)
+    models = [write_model(folder / "model.pt", name=name) for folder, name in ((run_dir, "transmedseg"), (run_dir / "baseline", "supervised"))]
+    for folder in (run_dir, run_dir / "baseline"):
+        protocol.write_job(folder, protocol.Job("train", {}))
+
+    ready.result.show(run_dir, scores(0.89))
+    assert not box.isVisibleTo(ready.ui.resultCollapsibleButton) and ready.result.model == models[0], "nothing was compared"
+    ready.result.show(run_dir, {**scores(0.89), "baseline": scores(0.85)})
+    assert box.isVisibleTo(ready.ui.resultCollapsibleButton) and box.currentText == "With unlabeled volumes" and ready.result.model == models[0]
+    ready.result.show(run_dir, {**scores(0.85, 4), "baseline": scores(0.89, 4)})
+    assert ready.result.model == models[0], "four cases are too few to change what is offered"
+    ready.result.show(run_dir, {**scores(0.85), "baseline": scores(0.89)})
+    assert "Unlabeled volumes do not help here: -0.040 Dice." in ready.ui.resultLabel.text
+    assert box.currentText == "Labels only" and ready.result.model == models[1]
+    ready.ui.useModelButton.click()
+    assert slicer.util.settingsValue("TransMedSeg/Model", "") == str(models[1])
+    assert ModelCard.cardOf(models[1]).title.endswith("2026-01-01, labels only"), "told apart in the list"
+    dialogs.answers["getSaveFileName"] = [(str(tmp_path / "model.zip"), "")]
+    ready.ui.exportModelButton.click()
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert archive.read("model.pt") == models[1].read_bytes()
+    models[1].unlink()
+    ready.result.show(run_dir, {**scores(0.85), "baseline": scores(0.89)})
+    assert not box.isVisibleTo(ready.ui.resultCollapsibleButton) and ready.result.model == models[0], "its model is gone"
 
 
 def test_result_names_the_number_of_cases_and_the_gain():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from semiseg.protocol import JOB_FILE, RESULT_FILE, write_text_atomically
+from semiseg.protocol import BASELINE_FOLDER, JOB_FILE, RESULT_FILE, write_text_atomically
 
 from .Counted import counted
 from .ModelFile import hashOf, readCard
@@ -47,7 +47,7 @@ class ModelCard:
     @property
     def title(self):
         """What a list shows: the name, with the version or the training run to tell models apart."""
-        version = str(self.beside.get("version") or (self.path.parent.name if self.isTrainedHere else ""))
+        version = str(self.beside.get("version") or (runOf(self.path) if self.isTrainedHere else ""))
         return f"{self.name} · {version}" if version else self.name
 
     @property
@@ -137,6 +137,12 @@ class ModelCard:
         beside = {**self.beside, **{key: value for key, value in values.items() if value is not None}}
         write_text_atomically(self.path.parent / CARD_FILE, json.dumps(beside, indent=2, ensure_ascii=False) + "\n")
         return ModelCard(self.path, self.inside, beside)
+
+
+def runOf(path):
+    """Name of the training run that a model file comes from."""
+    folder = Path(path).parent
+    return _("{run}, labels only").format(run=folder.parent.name) if folder.name == BASELINE_FOLDER else folder.name
 
 
 def cardOf(path):

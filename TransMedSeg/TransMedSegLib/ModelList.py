@@ -13,7 +13,7 @@ from pathlib import Path
 
 import slicer
 
-from semiseg.protocol import JOB_FILE, MODEL_FILE, RESULT_FILE
+from semiseg.protocol import BASELINE_FOLDER, JOB_FILE, MODEL_FILE, RESULT_FILE
 
 from .ModelCard import CARD_FILE, cardOf
 from .ModelFile import ModelRefused, hashOf
@@ -114,7 +114,7 @@ def find(paths):
     for path in map(Path, paths):
         inside = sorted([*path.rglob("*.pt"), *path.rglob("*.zip")]) if path.is_dir() else [path]
         # A training folder also holds the state to resume from and the model of the labels alone.
-        found += [one for one in inside if one.is_file() and one.name != "resume.pt" and one.parent.name != "baseline"]
+        found += [one for one in inside if one.is_file() and one.name != "resume.pt" and one.parent.name != BASELINE_FOLDER]
     return found
 
 

@@ -17,6 +17,7 @@ from semiseg import protocol
 from . import ModelList
 from .BugReport import bugReport
 from .Counted import counted
+from .ModelCard import runOf
 from .RunCurves import CHART_ATTRIBUTE, RUN_ATTRIBUTE, findNode
 from .RunState import State, lastIteration, logTail, readJson
 from .TrainFolds import gainText, leaveOneOutText, meanDice
@@ -49,6 +50,8 @@ class TrainResult:
         self.runDir: Path | None = None
         self._result: dict = {}
         self._states: Mapping[str, State] = {}
+        for title, data in ((_("With unlabeled volumes"), ""), (_("Labels only"), protocol.BASELINE_FOLDER)):
+            ui.resultModelComboBox.addItem(title, data)
         ui.useModelButton.connect("clicked()", self.useModel)
         ui.exportModelButton.connect("clicked()", self._onExport)
         ui.copyReportButton.connect("clicked()", lambda: self.runDir and self.copyReport(self.runDir))
@@ -74,7 +77,18 @@ class TrainResult:
         self.runDir, self._result = Path(runDir), result
         self._showTable(self._tableNode())
         self.refresh()
+        self.ui.resultModelComboBox.setCurrentIndex(int(self._offersLabelsOnly() and isWorse(result)))
         self._updateButtons()
+
+    @property
+    def model(self) -> Path:
+        """The model file that is chosen: the run's, or that of the labels alone where the gain was measured."""
+        chosen = self.ui.resultModelComboBox.currentData if self._offersLabelsOnly() else ""
+        return self.runDir / chosen / protocol.MODEL_FILE
+
+    def _offersLabelsOnly(self) -> bool:
+        """Whether the training on the labels alone that measured the gain was brought to its end."""
+        return "baseline" in self._result and (self.runDir / protocol.BASELINE_FOLDER / protocol.MODEL_FILE).exists()
 
     def refresh(self, states: Mapping[str, State] | None = None) -> None:
         """Says anew what the result is worth: runs that leave one out finish one after another.
@@ -89,6 +103,9 @@ class TrainResult:
 
     def _updateButtons(self) -> None:
         hasModel = self.runDir is not None and (self.runDir / protocol.MODEL_FILE).exists()
+        hasTwo = hasModel and self._offersLabelsOnly()
+        self.ui.resultModelLabel.setVisible(hasTwo)
+        self.ui.resultModelComboBox.setVisible(hasTwo)
         for button, toolTip in ((self.ui.useModelButton, _("Segment with it in the module TransMedSeg")), (self.ui.exportModelButton, _("One .zip for another computer"))):
             button.enabled = hasModel
             button.toolTip = toolTip if hasModel else _("Finish a training first")
@@ -123,18 +140,18 @@ class TrainResult:
 
     def useModel(self) -> None:
         """Makes the model the one that the other module segments with."""
-        path = str(self.runDir / protocol.MODEL_FILE)
+        path = str(self.model)
         slicer.app.userSettings().setValue(MODEL_SETTING, path)
         if hasattr(slicer.modules, "transmedseg"):
             slicer.util.getModuleLogic("TransMedSeg").getParameterNode().modelPath = Path(path)
         self._notice.say(_("The module TransMedSeg now segments with this model."))
 
     def _onExport(self) -> None:
-        found = qt.QFileDialog.getSaveFileName(None, _("Export model"), f"{self.runDir.name}.zip", _("Model") + " (*.zip)")
+        found = qt.QFileDialog.getSaveFileName(None, _("Export model"), f"{runOf(self.model)}.zip", _("Model") + " (*.zip)")
         name = found[0] if isinstance(found, tuple) else found
         if name:
             with slicer.util.tryWithErrorDisplay(_("The model could not be exported."), waitCursor=True):
-                ModelList.export(self.runDir / protocol.MODEL_FILE, Path(name))
+                ModelList.export(self.model, Path(name))
                 self._notice.say(_("Exported: {file}").format(file=Path(name).name))
 
     def copyReport(self, runDir: Path) -> None:
@@ -162,6 +179,13 @@ def resultText(result: dict) -> str:
     if not lines and "iterations" in result and "goals" not in result:  # a check or a measurement leaves its own in the folder
         lines.append(_("Finished without held-out volumes: only the validation curve tells how good it is."))
     return "\n".join(lines)
+
+
+def isWorse(result: dict) -> bool:
+    """Whether the labels alone did better, on enough cases to go by."""
+    pairs = [(meanDice(result, label), meanDice(result.get("baseline") or {}, label)) for label in result.get("scores") or {}]
+    counts = [int((metrics.get("dice") or {}).get("count") or 0) for metrics in (result.get("scores") or {}).values()]
+    return bool(pairs) and min(counts) >= _FEW_CASES and all(None not in pair for pair in pairs) and sum(with_ - without for with_, without in pairs) < 0
 
 
 def runReport(runDir: Path) -> str:

@@ -27,6 +27,8 @@ LOCK_FILE = "run.lock"
 MODEL_FILE = "model.pt"
 RESUME_FILE = "resume.pt"
 RESULT_FILE = "result.json"
+BASELINE_FOLDER = "baseline"
+"""In a run folder: the training on the labels alone that the run is compared with, a run folder of its own."""
 
 _BEGAN = time.time()
 """When this process began, near enough: this file is the first of the engine to be imported."""

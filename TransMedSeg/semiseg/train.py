@@ -25,7 +25,17 @@ from .methods import load_method
 from .methods.base import AbstractMethod
 from .other_site import plan_for_site, words_for_other_site
 from .predict import predict_shares
-from .protocol import JOB_FILE, MODEL_FILE, RESULT_FILE, RESUME_FILE, STOP_FILE, Job, read_job, write_job
+from .protocol import (
+    BASELINE_FOLDER,
+    JOB_FILE,
+    MODEL_FILE,
+    RESULT_FILE,
+    RESUME_FILE,
+    STOP_FILE,
+    Job,
+    read_job,
+    write_job,
+)
 from .train_job import Resolved, TrainJob, as_json, resolve
 from .train_parts import make_batches, make_method, prepared_for, task_of
 from .training.best import BEST_FILE, BestSoFar, MakeCard, write_stopped_model
@@ -218,7 +228,7 @@ def _baseline(
 ) -> dict[str, Any]:
     """The same data, network and budget of minutes or iterations, on the labels alone; a run folder of its own."""
     report("stage", name="baseline", iteration=0, total=0)
-    folder = run_dir / "baseline"
+    folder = run_dir / BASELINE_FOLDER
     if world.is_main:
         folder.mkdir(exist_ok=True)
     wait_for_all()
