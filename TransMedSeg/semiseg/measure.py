@@ -14,7 +14,7 @@ from .data.atomic import write_json
 from .distributed import World, choose_device
 from .labeling_budget import pace_within
 from .methods import load_method
-from .other_site import plan_for_site
+from .other_site import for_site
 from .protocol import RESULT_FILE
 from .train_job import Resolved, TrainJob, resolve
 from .train_parts import make_batches, make_method, prepared_for
@@ -53,14 +53,10 @@ def measure_step(job: TrainJob, run_dir: Path, report: Report) -> dict[str, Any]
     def fitting(one: Resolved, minutes: float) -> tuple[Resolved, Pace]:
         return pace_within(60 * minutes, one, job, pace_of) if minutes > 0 else (one, pace_of(one))
 
-    def plan(one: Resolved) -> tuple[int, tuple[Resolved, Pace, int]]:
-        minutes = one.options.minutes
-        planned, pace = fitting(one, minutes)
-        iterations = pace.iterations(60 * minutes) if minutes > 0 else one.options.iterations
-        return iterations, (planned, pace, iterations)
-
-    used, (planned, pace, iterations) = plan_for_site(resolved, job, prepared, plan)
-    minutes = planned.options.minutes
+    used = for_site(resolved, job, prepared)
+    minutes = used.options.minutes
+    planned, pace = fitting(used, minutes)
+    iterations = pace.iterations(60 * minutes) if minutes > 0 else used.options.iterations
     threads = torch.get_num_threads()
     result = {"step_s": pace.step_s, "labeling_s": pace.labeling_s, "iterations": iterations, "minutes": minutes, "device": str(device), "threads": threads}
     if planned is not used:

@@ -7,9 +7,8 @@ volume has").
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from .data.augment import AugmentOptions
 from .data.cache import PreparedSet
@@ -17,10 +16,7 @@ from .job_options import options_from
 from .methods import load_method
 from .train_job import Resolved, TrainJob, as_json
 
-_Plan = TypeVar("_Plan")
 _SHARE = 0.75
-SETTLED_ITERATIONS = 800
-"""Shorter trainings keep the options for one site: the network must settle on the labels first (docs/benchmarks.md, "A demonstration")."""
 
 
 def is_other_site(prepared: PreparedSet) -> bool:
@@ -29,25 +25,22 @@ def is_other_site(prepared: PreparedSet) -> bool:
     return bool(unlabeled) and sum(case.code == "E805" for case in unlabeled) >= _SHARE * len(unlabeled)
 
 
-def plan_for_site(
-    resolved: Resolved, stated: TrainJob, prepared: PreparedSet, plan: Callable[[Resolved], tuple[int, _Plan]]
-) -> tuple[Resolved, _Plan]:
-    """Plans a training, with the preset's options for unlabeled volumes of another site where they apply and it is long enough.
+def for_site(resolved: Resolved, stated: TrainJob, prepared: PreparedSet) -> Resolved:
+    """A training with the preset's options for unlabeled volumes of another site, where they apply.
 
     Args:
         resolved: With every default.
         stated: What was asked for: its options stay. A job that was begun states them all.
         prepared: The cases.
-        plan: Gives the number of iterations, and what is wanted.
 
     Returns:
-        The job as it is (the same object) or with those options, and what ``plan`` gave for it.
+        The job as it is (the same object) or with those options.
     """
-    changed = _for_other_site(resolved, stated, prepared)
-    iterations, planned = plan(changed)
-    if changed is not resolved and iterations < SETTLED_ITERATIONS:
-        return resolved, plan(resolved)[1]
-    return changed, planned
+    changes = _changes(stated)
+    if not changes or not is_other_site(prepared):
+        return resolved
+    augment = options_from(AugmentOptions, {**resolved.job.augment, **changes}, "the augmentation")
+    return replace(resolved, augment=augment, job=replace(resolved.job, augment=as_json(augment)))
 
 
 def words_for_other_site(stated: TrainJob) -> str:
@@ -59,11 +52,3 @@ def words_for_other_site(stated: TrainJob) -> str:
 def _changes(stated: TrainJob) -> dict[str, Any]:
     preset = load_method(stated.method).presets[stated.preset]
     return {name: value for name, value in preset.other_site.items() if name not in stated.augment}
-
-
-def _for_other_site(resolved: Resolved, stated: TrainJob, prepared: PreparedSet) -> Resolved:
-    changes = _changes(stated)
-    if not changes or not is_other_site(prepared):
-        return resolved
-    augment = options_from(AugmentOptions, {**resolved.job.augment, **changes}, "the augmentation")
-    return replace(resolved, augment=augment, job=replace(resolved.job, augment=as_json(augment)))

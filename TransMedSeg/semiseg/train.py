@@ -23,7 +23,7 @@ from .inference.segmenter import SegmentOptions
 from .labeling_budget import pace_within, words_for_patches
 from .methods import load_method
 from .methods.base import AbstractMethod
-from .other_site import plan_for_site, words_for_other_site
+from .other_site import for_site, words_for_other_site
 from .predict import predict_shares
 from .protocol import (
     BASELINE_FOLDER,
@@ -69,7 +69,9 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
             torch.set_num_threads(job.threads)
     resolved = resolve(job, device)
     prepared = prepared_for(resolved, run_dir, report, world)
-    resolved, length = _planned(resolved, job, prepared, device, report)
+    if (of_site := for_site(resolved, job, prepared)) is not resolved:
+        report("state", message=words_for_other_site(job))
+    resolved, length = _with_length(of_site, job, prepared, device, report)
     if world.is_main:
         write_job(run_dir, Job("train", asdict(resolved.job)))
     result = _train_one(resolved, prepared, run_dir, device, report, world, run_dir / STOP_FILE, length)
@@ -87,23 +89,7 @@ def train(job: TrainJob, run_dir: Path, report: Report, world: World = World()) 
     return result
 
 
-_Planned = tuple[Resolved, Length | None]
-
-
-def _planned(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> _Planned:
-    """The job with its length, and with the options for where its unlabeled volumes come from."""
-
-    def plan(one: Resolved) -> tuple[int, _Planned]:
-        found = _with_length(one, stated, prepared, device, report)
-        return found[0].options.iterations, found
-
-    used, planned = plan_for_site(resolved, stated, prepared, plan)
-    if used is not resolved:
-        report("state", message=words_for_other_site(stated))
-    return planned
-
-
-def _with_length(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> _Planned:
+def _with_length(resolved: Resolved, stated: TrainJob, prepared: PreparedSet, device: torch.device, report: Report) -> tuple[Resolved, Length | None]:
     """Turns a budget of minutes into iterations: the job then says iterations, so that a resumed run has the same schedule."""
     options = resolved.options
     seconds = 60 * options.minutes
