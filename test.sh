@@ -50,7 +50,7 @@ else
     late=(Testing/engine/test_distributed.py Testing/engine/test_study_*.py)
     test_engine "${late[@]/#/--ignore=}" >"$log/first" 2>&1 &
     test_slicer || failed=1
-    test_engine "${late[@]}" >"$log/late" 2>&1 || failed=1
+    test_engine "${late[@]}" -n 2 --dist loadfile >"$log/late" 2>&1 || failed=1 # they wait for processes of their own
     wait %1 || failed=1
     echo "The engine's tests:"
     cat "$log/first"
