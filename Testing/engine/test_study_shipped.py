@@ -107,4 +107,4 @@ def test_tsa_is_compared_with_its_host_on_two_methods_and_two_networks():
     for line in pairs:
         host = rows[line.reference]
         assert {**host.job, "tsa": True} == line.job and host.reference == host.name
-    assert len(rows) == 8 and len(runs_of(study)) == 16
+    assert len(rows) == 8 and len(runs_of(study)) == 22
