@@ -78,6 +78,14 @@ def test_the_bootstrap_draws_patients():
     assert named.num_patients == 3, "a patient called like another case is not that case"
 
 
+def test_seeds_above_the_reference_are_counted():
+    """One lucky seed of three keeps the interval from zero."""
+    first = {seed: {"a": 0.5, "b": 0.6} for seed in range(3)}
+    row = {0: {"a": 0.7, "b": 0.8}, 1: {"a": 0.49, "b": 0.59}, 2: {"a": 0.5, "b": 0.6}}
+    found = paired_interval(row, first)
+    assert found.low > 0 and (found.num_above, found.num_seeds) == (1, 3)
+
+
 def test_the_bootstrap_is_paired():
     """A constant gain on cases of very different difficulty has no spread at all."""
     first = {case: 0.9 - hard for case, hard in DIFFICULTY.items()}
@@ -240,6 +248,7 @@ def test_rows_say_how_many_of_their_seeds_are_done(done, report_of, monkeypatch)
     first, second = cells(page, "phantoms, 2 labels"), cells(page, "phantoms, 4 labels")
     assert (first["bcp"][0], second["bcp"][0], second["supervised"][0], second["mean_teacher"][0]) == ("2", "1 of 2", "2", "1")
     assert first["bcp"][6] == "+0.030 [+0.030, +0.030]" and second["bcp"][6] == "+0.030 [+0.030, +0.030], 1 seed"
+    assert (first["row"][7], first["bcp"][7], second["bcp"][7], first["supervised"][7]) == ("seeds above", "2 of 2", "–", "–")
     assert page.count("their means are no ranking") == 2, "below the first structure of both tables"
     hidden = {name: out_dir / "runs" / name for name in ("bcp-2labels-seed0", "bcp-2labels-seed1", "supervised-4labels-seed0", "supervised-4labels-seed1")}
     for name, folder in hidden.items():
@@ -249,7 +258,7 @@ def test_rows_say_how_many_of_their_seeds_are_done(done, report_of, monkeypatch)
     finally:
         for name, folder in hidden.items():
             (out_dir / name).rename(folder)
-    assert cells(page, "phantoms, 2 labels")["bcp"] == ["0 of 2", *["–"] * 11], "a row without a run is missing in plain sight"
+    assert cells(page, "phantoms, 2 labels")["bcp"] == ["0 of 2", *["–"] * 12], "a row without a run is missing in plain sight"
     assert cells(page, "phantoms, 4 labels")["bcp"][6] == "–" and "supervised has no finished run here" in page
 
 

@@ -94,7 +94,7 @@ def _score_rows(results: Results, condition: Condition, structure: str) -> list[
     selected = words.has_selected(results) and structure == results.structures[0]
     empty = {line.name: _empty(results, condition, line, structure) for line in results.lines}
     has_empty = any(count for count, _ in empty.values())
-    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", f"Δ Dice to {results.reference_word} [95 % CI]", *(title for _, title, _ in _METRICS)]
+    heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", f"Δ Dice to {results.reference_word} [95 % CI]", "seeds above", *(title for _, title, _ in _METRICS)]
     rows = [heading + ["found nothing"] * has_empty + ["best on test: not the protocol"] * selected]
     for line in results.lines:
         planned, done = len(results.planned(condition, line)), len(results.of(condition, line))
@@ -107,7 +107,7 @@ def _score_rows(results: Results, condition: Condition, structure: str) -> list[
             rows.append(row + ["–"] * (len(rows[0]) - len(row)))
             continue
         row += [str(summary.num_cases), *(_number(value, "{:.3f}") for value in _dice(summary))]
-        row.append(_compared(results, condition, line, structure))
+        row += [_compared(results, condition, line, structure), _above(results, condition, line, structure)]
         for metric, _, form in _METRICS:
             other = results.summary(condition, line, structure, metric)
             row.append(_number(other.mean, form) if other else "–")
@@ -153,6 +153,12 @@ def _compared(results: Results, condition: Condition, line: Line, structure: str
     most = max(len(results.of(condition, one)) for one in (line, reference))
     to = "" if results.reference_word == reference.name else f" to {reference.name}"
     return _interval(interval) + to + (f", {_seeds(interval.num_seeds)}" if interval.num_seeds < most else "")
+
+
+def _above(results: Results, condition: Condition, line: Line, structure: str) -> str:
+    """In how many of its seeds a row lies above its reference; nothing where there is one alone."""
+    interval = results.difference(condition, line, structure, "dice")
+    return f"{interval.num_above} of {interval.num_seeds}" if interval is not None and interval.num_seeds > 1 else "–"
 
 
 def _interval(interval: Interval) -> str:

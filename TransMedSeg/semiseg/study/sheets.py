@@ -68,7 +68,7 @@ def _cases(results: Results) -> list[list[Any]]:
 def _summary(results: Results) -> list[list[Any]]:
     heading = ["data", "labels", "structure", "metric", "row", *_SUMMARY]
     rows: list[list[Any]] = [
-        [*heading, "difference_to_reference", "interval_low", "interval_high", "interval_cases", "interval_patients", "interval_seeds", "reference", "reference_labels", "seeds_asked"]
+        [*heading, "difference_to_reference", "interval_low", "interval_high", "interval_cases", "interval_patients", "interval_seeds", "seeds_above", "reference", "reference_labels", "seeds_asked"]
     ]
     for condition in results.conditions:
         for structure in results.structures:
@@ -78,7 +78,7 @@ def _summary(results: Results) -> list[list[Any]]:
                     if summary is None:
                         continue
                     difference = results.difference(condition, line, structure, metric)
-                    interval = [difference.mean, difference.low, difference.high, difference.num_cases, difference.num_patients, difference.num_seeds] if difference else [None] * 6
+                    interval = [difference.mean, difference.low, difference.high, difference.num_cases, difference.num_patients, difference.num_seeds, difference.num_above] if difference else [None] * 7
                     numbers = [getattr(summary, name) for name in _SUMMARY]
                     where = [condition.data, results.labels_of(condition, line), structure, metric, line.name]
                     rows.append([*where, *numbers, *interval, results.reference_of(line).name, condition.labels, len(results.planned(condition, line))])

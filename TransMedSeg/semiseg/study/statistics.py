@@ -25,6 +25,8 @@ class Interval:
         num_cases: Cases that both rows have.
         num_patients: Whose cases these are.
         num_seeds: Seeds that both rows have; no other enters.
+        num_above: Those of them in which the row's own mean difference is above zero. The interval holds no other trainings: one lucky seed among several can
+            keep it from zero, and this number shows it.
     """
 
     mean: float
@@ -33,6 +35,7 @@ class Interval:
     num_cases: int
     num_patients: int
     num_seeds: int
+    num_above: int
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,9 @@ def paired_interval(
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    num_seeds = len([one for one in values if one in reference])
-    return Interval(float(np.mean(list(differences.values()))), float(low), float(high), len(differences), len(sums), num_seeds)
+    of_seeds = [_mean(list(_differences(values[one], reference[one]).values())) for one in values if one in reference]
+    num_above = sum(one > 0 for one in of_seeds)
+    return Interval(float(np.mean(list(differences.values()))), float(low), float(high), len(differences), len(sums), len(of_seeds), num_above)
 
 
 def paired_differences(values: Values, reference: Values) -> dict[str, float]:

@@ -42,7 +42,8 @@ def protocol(results: Results) -> list[str]:
         (
             f"Difference (Δ): paired by case and seed against the row {results.reference_word}, over the seeds that both rows have, in the unit of the metric (Dice "
             f"from 0 to 1). In brackets its 95 % percentile interval over {RESAMPLES:,} seeded bootstrap resamples. The unit that is drawn is the patient, with all "
-            "of the patient's cases, each averaged over these seeds."
+            "of the patient's cases, each averaged over these seeds. \u201cSeeds above\u201d: in how many of them the row's own mean lies above the reference's. Where that is "
+            "not nearly all or nearly none, another choice of seeds may turn the difference round, however far its interval is from zero."
         ),
         _computer(results),
     ]
