@@ -400,6 +400,18 @@ def test_a_log_gets_few_lines_and_a_screen_one_that_moves():
     assert screen.getvalue().count("\r") >= 2 and screen.getvalue().endswith("All done.\n")
 
 
+def test_the_baseline_shows_its_own_loss():
+    log = io.StringIO()
+    terminal = Terminal(log)
+    terminal("scalar", name="loss", value=0.25, step=9)
+    terminal("progress", what="train", done=10, total=10, stage="self_train")
+    terminal("progress", what="train", done=10, total=10, stage="baseline")
+    terminal("scalar", name="baseline_loss", value=0.125, step=1)
+    terminal("progress", what="train", done=10, total=10, stage="baseline")
+    lines = log.getvalue().splitlines()
+    assert lines[0].endswith("loss 0.250") and "loss" not in lines[1] and lines[2].endswith("loss 0.125")
+
+
 @pytest.mark.parametrize(("eta", "text"), [(30, "30 s left"), (600, "10 min left"), (7200, "2.0 h left")])
 def test_remaining_time_is_readable(eta, text):
     stream = io.StringIO()

@@ -43,8 +43,9 @@ class Terminal:
             text += f"  {rate:.2g}/s" if rate >= 1 else f"  {1 / rate:.2g} s each"
         if values.get("eta_s") and not is_over:
             text += f"  {duration(float(values['eta_s']))} left"
-        if what == "train" and "loss" in self._values:
-            text += f"  loss {self._values['loss']:.3f}"
+        loss = "baseline_loss" if values.get("stage") == "baseline" else "loss"
+        if what == "train" and loss in self._values:
+            text += f"  loss {self._values[loss]:.3f}"
         self._show(text, end=is_over)
 
     def _on_scalar(self, values: dict[str, Any]) -> None:
