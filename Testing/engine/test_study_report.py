@@ -22,6 +22,7 @@ from semiseg.data.cache import PreparedCase
 from semiseg.metrics.score import PREDICTION_EMPTY
 from semiseg.protocol import read_events
 from semiseg.study.conduct import StudyJob, make_plan
+from semiseg.study.plots import short_names
 from semiseg.study.record import num_starts
 from semiseg.study.report import write_study_report
 from semiseg.study.statistics import case_means, coverage, paired_differences, paired_interval, summarize
@@ -179,6 +180,13 @@ def test_the_page_needs_nothing_else_and_says_what_it_must(done):
         assert words in page, words
     assert page.count("data:image/png;base64,") == 2 * (4 + 1) + 1, "per volume, differences, map, structures and weights for both tables; labels once"
     assert "best on test" not in page
+
+
+def test_names_below_the_map_of_cases_tell_them_apart():
+    assert short_names(["patient002_frame01", "patient002_frame02", "patient019_frame01"]) == ["002_frame01", "002_frame02", "019_frame01"]
+    assert short_names(["heldout001", "heldout002"]) == ["heldout001", "heldout002"], "short enough"
+    assert short_names(["06SR5RBREL16DQ6M8LWS", "0RZDK210BSMWAA6467LU"]) == ["06SR5R…6M8LWS", "0RZDK2…6467LU"]
+    assert short_names(["the_only_case_of_all"]) == ["the_on…of_all"] and short_names([]) == []
 
 
 def test_without_matplotlib_the_tables_are_there_and_the_page_says_so(done, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,7 @@ def case_map(results: Results, condition: Condition, structure: str) -> bytes | 
     image = axes.imshow(grid, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02).ax.tick_params(labelsize=_FONT - 1)
     axes.set(yticks=range(len(others)), yticklabels=[_compared(results, condition, line) for line in others], xticks=range(len(cases)))
-    axes.set_xticklabels([_short(case) for case in cases], rotation=90, fontsize=_FONT - 2)
+    axes.set_xticklabels(short_names(cases), rotation=90, fontsize=_FONT - 2)
     return _png(figure, axes, grid=False)
 
 
@@ -171,9 +172,11 @@ def _compared(results: Results, condition: Condition, line: Line) -> str:
     return title if results.reference_word == results.reference.name else f"{title} − {results.reference_of(line).name}"
 
 
-def _short(case: str) -> str:
-    """Both ends of a long name: one of them tells cases apart."""
-    return case if len(case) <= 14 else f"{case[:6]}…{case[-6:]}"
+def short_names(cases: list[str]) -> list[str]:
+    """Names of cases that fit below a column: without the letters that all begin with, long ones without their middle."""
+    common = os.path.commonprefix(cases) if len(cases) > 1 else ""
+    common = common.rstrip("0123456789") if max(map(len, cases), default=0) > 14 else ""
+    return [case if len(case) <= 14 else f"{case[:6]}…{case[-6:]}" for case in (one[len(common) :] for one in cases)]
 
 
 def _shown(results: Results, condition: Condition) -> list[Line]:
