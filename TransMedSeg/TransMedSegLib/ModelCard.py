@@ -18,7 +18,8 @@ from .ModelFile import hashOf, readCard
 from .RunState import readJson
 
 CARD_FILE = "model-card.json"
-_FEW_CASES = 5
+FEW_CASES = 5
+"""Below this a mean says little of the next case."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def cardOf(path):
 
 def _diceText(mean, count):
     text = counted(count, _("Dice {mean} on {count} case"), _("Dice {mean} on {count} cases"), mean=f"{mean:.2f}")
-    return text if count >= _FEW_CASES else text + _(" (too few to be sure)")
+    return text if count >= FEW_CASES else text + _(" (too few to be sure)")
 
 
 def _sizeText(size):

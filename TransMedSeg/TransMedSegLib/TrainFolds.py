@@ -16,6 +16,7 @@ from semiseg import protocol
 
 from .Counted import counted
 from .EngineProcess import EngineProcess
+from .ModelCard import FEW_CASES
 from .RunState import CLOSED_FILE, State, readJson, stateOf
 
 FOLDS_FILE = "folds.json"
@@ -140,4 +141,4 @@ def gainText(pairs: list[tuple[float, float]], count: int | None = None) -> str:
     text = _("Unlabeled volumes gain {gain} Dice.") if gain > 0 else _("Unlabeled volumes do not help here: {gain} Dice.")
     few = counted(cases, _("On {count} case this may be chance."), _("On {count} cases this may be chance."))
     many = _("Measured on {count} cases, one training each.").format(count=cases)
-    return f"{text.format(gain=f'{gain:+.3f}')} {few if cases < 5 else many}"
+    return f"{text.format(gain=f'{gain:+.3f}')} {few if cases < FEW_CASES else many}"

@@ -17,7 +17,7 @@ from semiseg import protocol
 from . import ModelList
 from .BugReport import bugReport
 from .Counted import counted
-from .ModelCard import runOf
+from .ModelCard import FEW_CASES, runOf
 from .RunCurves import CHART_ATTRIBUTE, RUN_ATTRIBUTE, findNode
 from .RunState import State, lastIteration, logTail, readJson
 from .TrainFolds import gainText, leaveOneOutText, meanDice
@@ -32,8 +32,6 @@ _TABLE_KEY = "result"
 _DICE_FILE = "dice.csv"
 _COLUMNS = (("case", "case"), ("label", "structure"), ("dice", "Dice"), ("hd95_mm", "95HD (mm)"), ("asd_mm", "ASD (mm)"), ("volume_ml", "volume (mL)"), ("reference_ml", "reference (mL)"), ("note", "note"))
 _TEXT_COLUMNS = ("case", "label", "note")
-_FEW_CASES = 5
-"""Below this the mean says little of the next case."""
 
 
 class TrainResult:
@@ -171,11 +169,8 @@ def resultText(result: dict) -> str:
             count = int(dice["count"])
             one, many = _("{title}: {label} Dice {mean} on {count} case"), _("{title}: {label} Dice {mean} on {count} cases")
             text = counted(count, one, many, title=title, label=label, mean=f"{dice['mean']:.3f}")
-            lines.append(text + (_(": too few to be sure") if count < _FEW_CASES else ""))
-    for label in result.get("scores") or {}:
-        with_, without = meanDice(result, label), meanDice(result.get("baseline") or {}, label)
-        if with_ is not None and without is not None:
-            lines.append(gainText([(with_, without)], int(result["scores"][label]["dice"]["count"])))
+            lines.append(text + (_(": too few to be sure") if count < FEW_CASES else ""))
+    lines += [gainText([(with_, without)], count) for with_, without, count in _compared(result)]
     if not lines and "iterations" in result and "goals" not in result:  # a check or a measurement leaves its own in the folder
         lines.append(_("Finished without held-out volumes: only the validation curve tells how good it is."))
     return "\n".join(lines)
@@ -183,9 +178,14 @@ def resultText(result: dict) -> str:
 
 def isWorse(result: dict) -> bool:
     """Whether the labels alone did better, on enough cases to go by."""
-    pairs = [(meanDice(result, label), meanDice(result.get("baseline") or {}, label)) for label in result.get("scores") or {}]
-    counts = [int((metrics.get("dice") or {}).get("count") or 0) for metrics in (result.get("scores") or {}).values()]
-    return bool(pairs) and min(counts) >= _FEW_CASES and all(None not in pair for pair in pairs) and sum(with_ - without for with_, without in pairs) < 0
+    compared = _compared(result)
+    return bool(compared) and all(count >= FEW_CASES for _with, _without, count in compared) and sum(with_ - without for with_, without, _count in compared) < 0
+
+
+def _compared(result: dict) -> list[tuple[float, float, int]]:
+    """Dice with unlabeled volumes and on the labels alone, and the number of cases, of every structure that both have."""
+    found = [(meanDice(result, label), meanDice(result.get("baseline") or {}, label), label) for label in result.get("scores") or {}]
+    return [(with_, without, int(result["scores"][label]["dice"]["count"])) for with_, without, label in found if None not in (with_, without)]
 
 
 def runReport(runDir: Path) -> str:

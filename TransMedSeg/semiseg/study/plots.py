@@ -174,8 +174,8 @@ def _compared(results: Results, condition: Condition, line: Line) -> str:
 
 def short_names(cases: list[str]) -> list[str]:
     """Names of cases that fit below a column: without the letters that all begin with, long ones without their middle."""
-    common = os.path.commonprefix(cases) if len(cases) > 1 else ""
-    common = common.rstrip("0123456789") if max(map(len, cases), default=0) > 14 else ""
+    is_long = len(cases) > 1 and max(map(len, cases)) > 14
+    common = os.path.commonprefix(cases).rstrip("0123456789") if is_long else ""
     return [case if len(case) <= 14 else f"{case[:6]}…{case[-6:]}" for case in (one[len(common) :] for one in cases)]
 
 

@@ -107,7 +107,7 @@ def _score_rows(results: Results, condition: Condition, structure: str) -> list[
             rows.append(row + ["–"] * (len(rows[0]) - len(row)))
             continue
         row += [str(summary.num_cases), *(_number(value, "{:.3f}") for value in _dice(summary))]
-        row += [_compared(results, condition, line, structure), _above(results, condition, line, structure)]
+        row += _compared(results, condition, line, structure)
         for metric, _, form in _METRICS:
             other = results.summary(condition, line, structure, metric)
             row.append(_number(other.mean, form) if other else "–")
@@ -143,22 +143,18 @@ def _dice(summary: Summary) -> list[float]:
     return [summary.mean, summary.sd_seeds, summary.sd_cases, summary.smallest]
 
 
-def _compared(results: Results, condition: Condition, line: Line, structure: str) -> str:
+def _compared(results: Results, condition: Condition, line: Line, structure: str) -> list[str]:
+    """The difference to the reference, and in how many of several seeds the row lies above it."""
     reference = results.reference_of(line)
     if results.is_reference(line):
-        return "reference"
+        return ["reference", "–"]
     interval = results.difference(condition, line, structure, "dice")
     if interval is None:
-        return "–"
+        return ["–", "–"]
     most = max(len(results.of(condition, one)) for one in (line, reference))
     to = "" if results.reference_word == reference.name else f" to {reference.name}"
-    return _interval(interval) + to + (f", {_seeds(interval.num_seeds)}" if interval.num_seeds < most else "")
-
-
-def _above(results: Results, condition: Condition, line: Line, structure: str) -> str:
-    """In how many of its seeds a row lies above its reference; nothing where there is one alone."""
-    interval = results.difference(condition, line, structure, "dice")
-    return f"{interval.num_above} of {interval.num_seeds}" if interval is not None and interval.num_seeds > 1 else "–"
+    above = f"{interval.num_above} of {interval.num_seeds}" if interval.num_seeds > 1 else "–"
+    return [_interval(interval) + to + (f", {_seeds(interval.num_seeds)}" if interval.num_seeds < most else ""), above]
 
 
 def _interval(interval: Interval) -> str:
