@@ -115,11 +115,29 @@ def test_the_engine_is_not_asked_any_more_when_the_panel_goes_away(ready):
     assert process.state() == qt.QProcess.NotRunning
 
 
+def history(run_dir, *events, goal=""):
+    """Writes a run folder: what was heard of it, each as (kind, time, verb of a start)."""
+    protocol.write_job(run_dir, protocol.Job("train", {"device": "cpu", "goal": goal}))
+    lines = [json.dumps({"kind": kind, "time": time, **({"verb": verb[0]} if verb else {})}) for kind, time, *verb in events]
+    (run_dir / protocol.EVENTS_FILE).write_text("\n".join(lines) + "\n")
+
+
 def test_a_run_began_when_it_was_started_and_not_when_its_volumes_were_checked(tmp_path):
-    protocol.write_job(tmp_path, protocol.Job("train", {"device": "cpu"}))
-    events = [{"kind": "started", "time": time, "verb": verb} for time, verb in ((100, "prepare"), (200, "measure"), (300, "train"), (400, "train"))]
-    (tmp_path / protocol.EVENTS_FILE).write_text("".join(json.dumps(event) + "\n" for event in events))
+    history(tmp_path, *(("started", time, verb) for time, verb in ((100, "prepare"), (200, "measure"), (300, "train"), (400, "train"))))
     assert summarize(tmp_path).started == 300
+
+
+def test_the_time_of_a_run_is_that_of_all_its_starts_without_the_pauses_between(ready, tmp_path):
+    before = (("started", 100, "prepare"), ("finished", 190))
+    ended_by_force = (("started", 1000, "train"), ("progress", 1010))
+    paused = (("started", 2000, "train"), ("stopped", 2020))
+    finished = (("started", 9000, "train"), ("stage", 9010), ("finished", 9045))
+    run_dir = tmp_path / "runs" / "one"
+    history(run_dir, *before, *ended_by_force, *paused, *finished, goal="quick")
+    assert summarize(run_dir).seconds == 10 + 20 + 45
+    ready.ui.deviceComboBox.currentIndex = ready.ui.deviceComboBox.findData("cpu")
+    ready.runs.refresh()
+    assert ready.ui.quickRadioButton.text == "Quick (took 1 min 15 s)" and ready.ui.bestRadioButton.text == "Best"
 
 
 def test_a_volume_of_the_scene_can_be_taken_off_the_list_after_the_check_too(panel, stub, tmp_path):

@@ -39,10 +39,12 @@ def press_start(panel):
 
 
 def started(panel, stub, behavior="forever", **values):
-    """Starts a training that behaves so, and waits for its first numbers."""
+    """Starts a training that behaves so, and waits for its first event: it stays, the lock of a short run does not."""
+    from TransMedSegLib.RunState import summarize
+
     stub.behave(behavior, **values)
     press_start(panel)
-    assert until(lambda: (panel.follow.process.runDir / "run.lock").exists()), panel.notice.message
+    assert until(lambda: summarize(panel.follow.process.runDir).started), panel.notice.message
     return panel.follow.process
 
 

@@ -67,7 +67,12 @@ class Ending:
 
 @dataclass
 class RunSummary:
-    """One row of the list of runs."""
+    """One row of the list of runs.
+
+    Attributes:
+        seconds: How long it has worked, all starts together, pauses not counted.
+        heard: When something was last heard of it.
+    """
 
     runDir: Path
     state: State = State.New
@@ -80,6 +85,7 @@ class RunSummary:
     total: int = 0
     bestDice: float | None = None
     seconds: float = 0.0
+    heard: float = 0.0
 
     @property
     def canResume(self) -> bool:
@@ -131,17 +137,18 @@ _BEFORE_TRAINING = ("prepare", "measure")
 
 
 def _add(summary: RunSummary, event: dict) -> None:
-    kind = event["kind"]
+    kind, time = event["kind"], float(event.get("time", 0))
+    if kind != "started" and summary.started:
+        summary.seconds += max(0.0, time - summary.heard)
+    summary.heard = time
     if kind == "started":
         if event.get("verb") not in _BEFORE_TRAINING:
-            summary.started = summary.started or float(event.get("time", 0))
+            summary.started = summary.started or time
         summary.version = str(event.get("version", ""))
     elif kind == "progress" and event.get("what") == "train" and event.get("stage") != "baseline":
         summary.iteration, summary.total = int(event.get("done", 0)), int(event.get("total", 0))
     elif kind == "scalar" and event.get("name") == "validation_dice":
         summary.bestDice = max(float(event["value"]), summary.bestDice or 0.0)
-    elif kind == "finished":
-        summary.seconds = float((event.get("result") or {}).get("wall_s", 0) or 0)
 
 
 def stateOf(runDir: Path, events: list[dict]) -> State:
