@@ -284,7 +284,8 @@ def test_file_survives_the_network(exported, tmp_path):
         port = str(free.getsockname()[1])
     server = subprocess.Popen([receiver, "-od", str(tmp_path), "+xa", port], stderr=subprocess.DEVNULL)
     try:
-        for _ in range(50):
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
             sent = subprocess.run([sender, "-R", "127.0.0.1", port, str(done.path)], check=False, capture_output=True)
             if sent.returncode == 0:
                 break

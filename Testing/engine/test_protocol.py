@@ -244,6 +244,19 @@ def test_a_stop_that_comes_while_the_engine_starts_is_kept(tmp_path):
     assert not stop.exists(), "older than this process"
 
 
+def test_a_stop_is_for_this_run_where_its_starter_has_cleared_away_the_earlier_one(tmp_path, monkeypatch):
+    """Whoever presses Stop before this process has begun to look at the clock is heard too."""
+    stop, long_ago = tmp_path / "stop", time.time() - 86400
+    ask_to_stop(tmp_path)
+    os.utime(stop, (long_ago, long_ago))
+    monkeypatch.setenv(protocol.STARTED_VARIABLE, str(tmp_path))
+    forget_earlier_stop(tmp_path, time.time())
+    assert stop.exists()
+    monkeypatch.setenv(protocol.STARTED_VARIABLE, str(tmp_path / "baseline"))
+    forget_earlier_stop(tmp_path, 0.0)
+    assert not stop.exists(), "that was of another folder"
+
+
 # The lock
 
 
@@ -374,6 +387,18 @@ def test_a_process_may_take_over_its_own_lock(tmp_path):
     write_lock(tmp_path, os.getpid())
     with hold(tmp_path):
         assert read_lock(tmp_path).device == "cpu"
+
+
+def test_a_lock_that_is_handed_on_is_never_free(tmp_path, monkeypatch):
+    """Nor is it taken from who got the folder after it was released."""
+    with hold(tmp_path):
+        with monkeypatch.context() as patch:
+            patch.setattr(protocol.HeldLock, "_create", lambda _: pytest.fail("for a moment the folder was anybody's"))
+            second = hold(tmp_path).__enter__()
+        second.__exit__()
+        assert read_lock(tmp_path) is None
+        write_lock(tmp_path, os.getpid() + 1)
+    assert read_lock(tmp_path).pid == os.getpid() + 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x", "host": 1}', "{}"])

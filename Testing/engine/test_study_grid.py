@@ -124,7 +124,7 @@ def test_when_all_runs_fail_the_study_is_refused(tmp_path, capsys):
     assert "All runs of the study failed" in capsys.readouterr().err
 
 
-def until(condition, seconds: float = 20.0) -> None:
+def until(condition, seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -136,8 +136,10 @@ def test_a_stop_file_ends_the_study_and_the_next_start_continues(tmp_path):
     wish(out_dir, **{"bcp-2labels-seed0": "wait"})
 
     def stop() -> None:
-        until((out_dir / "runs" / "bcp-2labels-seed0" / "waiting").exists)
-        (out_dir / "stop").touch()
+        try:
+            until((out_dir / "runs" / "bcp-2labels-seed0" / "waiting").exists)
+        finally:
+            (out_dir / "stop").touch()  # also when it took too long: the study has to end
 
     thread = threading.Thread(target=stop)
     thread.start()
@@ -202,6 +204,7 @@ def test_a_run_that_lives_elsewhere_is_left_alone(tmp_path):
     run_dir, claim = out_dir / "runs" / "bcp-2labels-seed0", out_dir / "claims" / "bcp-2labels-seed0"
     claim.mkdir(parents=True)
     (claim / "run.lock").write_text(json.dumps({"pid": os.getppid(), "host": os.uname().nodename, "device": "", "engine": "", "version": ""}))
+    os.utime(claim / "run.lock", (time.time() + 3600,) * 2)  # nobody renews it
 
     def finish_elsewhere() -> None:
         until((out_dir / "runs" / "supervised-2labels-seed0" / "result.json").exists)
@@ -224,8 +227,10 @@ def test_runs_side_by_side(tmp_path):
     wish(out_dir, **dict.fromkeys(names, "wait"))
 
     def stop() -> None:
-        until(lambda: all((out_dir / "runs" / name / "waiting").exists() for name in names))
-        (out_dir / "stop").touch()
+        try:
+            until(lambda: all((out_dir / "runs" / name / "waiting").exists() for name in names))
+        finally:
+            (out_dir / "stop").touch()
 
     thread = threading.Thread(target=stop)
     thread.start()

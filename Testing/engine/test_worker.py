@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -562,9 +561,8 @@ def test_an_interrupt_asks_the_worker_to_stop(tmp_path, monkeypatch):
 def test_only_new_events_are_told(tmp_path, events, monkeypatch):
     (tmp_path / EVENTS_FILE).write_text('{"kind": "failed", "message": "long ago"}\n')
     fake_worker(tmp_path, monkeypatch, """echo '{"kind": "finished", "time": 1, "result": {"dice": 0.9}}' >> events.jsonl""")
-    started = time.monotonic()
     assert run_in_worker(tmp_path, events) == ExitCode.FINISHED
-    assert events == [("finished", {"result": {"dice": 0.9}})] and time.monotonic() - started < 10
+    assert events == [("finished", {"result": {"dice": 0.9}})]
     assert last_result(tmp_path) == {"dice": 0.9}
 
 

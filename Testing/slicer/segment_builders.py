@@ -129,14 +129,14 @@ class Panel:
         self.desk.parameters.modelPath = write_model(folder / "model.pt")
         self.desk.refresh()
 
-    def segment_this(self, seconds=20):
+    def segment_this(self, seconds=120):
         self.ui.segmentButton.click()
         return self.wait(seconds)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=120):
         return boot.process_events(seconds, until=lambda: not self.segment.isRunning)
 
-    def compare(self, a, b, seconds=20):
+    def compare(self, a, b, seconds=120):
         self.ui.aSelector.setCurrentNode(a)
         self.ui.bSelector.setCurrentNode(b)
         self.ui.compareButton.click()

@@ -17,7 +17,7 @@ def test_process_writes_and_ends():
     process.connect("readyReadStandardOutput()", lambda: got.append(bytes(process.readAllStandardOutput().data())))
     process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: ended.append((code, status)))
     process.start(sys.executable, ["-c", "print('hello'); raise SystemExit(3)"])
-    assert boot.process_events(20, until=lambda: ended)
+    assert boot.process_events(120, until=lambda: ended)
     assert b"".join(got).strip() == b"hello"
     assert ended == [(3, qt.QProcess.NormalExit)]
 
@@ -26,7 +26,7 @@ def test_process_that_cannot_start_says_so():
     process, problems = qt.QProcess(), []
     process.connect("errorOccurred(QProcess::ProcessError)", lambda error: problems.append(error))
     process.start("/no/such/program", [])
-    assert boot.process_events(5, until=lambda: problems)
+    assert boot.process_events(120, until=lambda: problems)
     assert problems == [qt.QProcess.FailedToStart] and process.errorString()
 
 
@@ -36,7 +36,7 @@ def test_process_is_killed():
     process.start(sys.executable, ["-c", "import time; time.sleep(60)"])
     assert process.waitForStarted(10000)
     process.kill()
-    assert boot.process_events(10, until=lambda: ended)
+    assert boot.process_events(120, until=lambda: ended)
     assert ended == [process.CrashExit] and process.state() == process.NotRunning
 
 
@@ -53,7 +53,7 @@ def test_detached_process_outlives_its_object(tmp_path, static):
         started = process.startDetached()
         del process
     assert started is True  # PythonQt gives no process id: the child has to write it down
-    assert boot.process_events(10, until=lambda: mark.exists() and mark.read_text())
+    assert boot.process_events(120, until=lambda: mark.exists() and mark.read_text())
     pid = int(mark.read_text())
     os.kill(pid, 0)
     os.kill(pid, 9)
@@ -65,7 +65,7 @@ def test_timer_and_time_limit():
     timer.interval = 10
     timer.connect("timeout()", lambda: got.append(1))
     timer.start()
-    assert boot.process_events(5, until=lambda: len(got) >= 3)
+    assert boot.process_events(120, until=lambda: len(got) >= 3)
     timer.stop()
     started = time.monotonic()
     assert boot.process_events(0.1, until=lambda: False) is False
@@ -83,7 +83,7 @@ def test_console_process_of_slicer_util_does_not_block():
         logCallback=lines.append,
         completedCallback=codes.append,
     )
-    assert boot.process_events(20, until=lambda: codes)
+    assert boot.process_events(120, until=lambda: codes)
     process.stdout.close()  # slicer.util leaves it open
     assert lines == ["1", "2"] and codes == [0]
 
@@ -144,7 +144,7 @@ def test_python_launcher_runs_python():
     process, ended = qt.QProcess(), []
     process.connect("finished(int,QProcess::ExitStatus)", lambda code, status: ended.append(code))
     process.start(path, ["-c", "import sys; sys.exit(7)"])
-    assert boot.process_events(20, until=lambda: ended) and ended == [7]
+    assert boot.process_events(120, until=lambda: ended) and ended == [7]
 
 
 def test_killing_the_launcher_leaves_python_alive(tmp_path):
@@ -154,7 +154,7 @@ def test_killing_the_launcher_leaves_python_alive(tmp_path):
     process = qt.QProcess()
     code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(30)"
     process.start(shutil.which("PythonSlicer"), ["-c", code])
-    assert boot.process_events(20, until=lambda: mark.exists() and mark.read_text())
+    assert boot.process_events(120, until=lambda: mark.exists() and mark.read_text())
     process.kill()
     assert process.waitForFinished(5000)
     pid = int(mark.read_text())

@@ -8,11 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import qt
-from train_bed import stub, until  # noqa: F401 (fixture); puts the library on the path
+from train_bed import gone, stub, until  # noqa: F401 (fixture); puts the library on the path
 
 from semiseg import protocol
 from TransMedSegLib import Computer, EngineProcess, RunState, StartEngine
@@ -30,7 +29,7 @@ class Followed:
         self.process.start(verb, {"device": "cpu", **options}, detached)
         return self
 
-    def ended(self, seconds=20):
+    def ended(self, seconds=120):
         assert until(lambda: self.endings, seconds), "the process did not end"
         assert len(self.endings) == 1 and not self.process.isRunning
         return self.endings[0]
@@ -45,16 +44,8 @@ def followed(stub, tmp_path):
     one = Followed(tmp_path / "run")
     yield one
     one.process.kill()
-    until(lambda: one.endings or not one.process.isRunning, 5)
+    until(lambda: one.endings or not one.process.isRunning)
     one.process.letGo()
-
-
-def gone(pid):
-    """Whether a process is gone or waits to be buried."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_events_arrive_in_order_and_the_end_comes_once(followed, stub):
@@ -149,7 +140,8 @@ def test_stranger_is_refused(followed, stub):
 def test_silence_is_told_once_and_taken_back(followed, stub, monkeypatch):
     monkeypatch.setattr(EngineProcess, "SILENCE_SECONDS", 0.4)
     stub.behave("deaf")
-    followed.run()
+    followed.run().heard("started")  # which would be heard after a silence as well
+    followed.silence.clear()
     assert until(lambda: followed.silence)
     assert followed.silence == ["No progress for 0 s."]
     report = protocol.EventWriter(followed.process.runDir / protocol.EVENTS_FILE)
@@ -182,6 +174,38 @@ def test_pause_saves_and_resume_continues(followed, stub):
     assert again.ended().state == State.Paused
 
 
+def test_pause_before_the_engine_has_begun_is_obeyed(followed, stub):
+    stub.behave("forever")
+    followed.run(detached=True).process.pause()
+    assert followed.ended().state == State.Paused
+
+
+def test_a_stop_during_the_start_and_one_during_a_long_step_have_their_time(followed, stub, monkeypatch):
+    monkeypatch.setattr(EngineProcess, "GRACE_SECONDS", 0.01)
+    followed.process.runDir.mkdir()
+    followed.process.stop()
+    asked = followed.process._endBy
+    followed.process._hear([{"kind": "started"}])
+    assert followed.process._endBy > asked
+    followed.process._hear([{"kind": "progress", "what": "train", "rate_per_s": 0.02}])
+    followed.process._endBy = 0.0
+    followed.process.stop()
+    assert followed.process._endBy - time.monotonic() == pytest.approx(50, abs=2), "a step of 50 seconds"
+
+
+def test_a_run_that_starts_holds_its_folder_before_the_engine_is_imported(followed, stub):
+    (stub.folder / "semiseg" / "__main__.py").write_text("import time; time.sleep(600)")
+    followed.run(detached=True)
+    assert until(lambda: RunState.summarize(followed.process.runDir).state == State.Running)
+    lock = protocol.read_lock(followed.process.runDir)
+    assert (lock.pid, lock.device) == (followed.process.pid, "cpu") and followed.events == []
+    second = Followed(followed.process.runDir)
+    (stub.folder / "semiseg" / "__main__.py").write_text("import semiseg.protocol as p, sys, pathlib; p.HeldLock(pathlib.Path(sys.argv[-1]), '', '', '').__enter__()")
+    second.process.resume()
+    assert second.ended().state == State.Failed and not gone(followed.process.pid)
+    assert protocol.read_lock(followed.process.runDir).pid == followed.process.pid, "who was refused leaves the lock"
+
+
 def test_stop_ends_the_whole_tree_of_a_deaf_engine(followed, stub, monkeypatch):
     monkeypatch.setattr(EngineProcess, "GRACE_SECONDS", 0.5)
     stub.behave("deaf", child=True)
@@ -192,7 +216,7 @@ def test_stop_ends_the_whole_tree_of_a_deaf_engine(followed, stub, monkeypatch):
     followed.process.stop()
     assert followed.process.isRunning, "it is asked first"
     assert followed.ended().state == State.Interrupted
-    assert until(lambda: gone(child) and gone(pid), 5)
+    assert until(lambda: gone(child) and gone(pid))
 
 
 def test_detached_run_goes_on_and_is_found_again(followed, stub):
@@ -226,7 +250,7 @@ def test_run_that_is_not_detached_ends_with_us(followed, stub):
     stub.behave("forever")
     followed.run().heard("progress")
     followed.process.letGo()
-    assert until(lambda: gone(followed.process.pid), 5)
+    assert until(lambda: gone(followed.process.pid))
 
 
 def test_run_that_is_not_detached_ends_when_slicer_is_killed(stub, tmp_path):
@@ -240,7 +264,7 @@ def test_run_that_is_not_detached_ends_when_slicer_is_killed(stub, tmp_path):
     assert until(lambda: (run_dir / protocol.EVENTS_FILE).exists())
     slicer_stand_in.kill()
     slicer_stand_in.wait()
-    assert engine.wait(10) != 0
+    assert engine.wait(120) != 0
 
 
 def test_queued_run_waits_for_its_turn_and_then_starts(followed, stub, tmp_path):
@@ -253,7 +277,7 @@ def test_queued_run_waits_for_its_turn_and_then_starts(followed, stub, tmp_path)
     assert second.events == [], "nothing runs yet"
     stub.behave("finish")
     followed.process.stop()
-    assert second.ended(30).state == State.Finished
+    assert second.ended().state == State.Finished
 
 
 def test_a_run_is_waited_for_from_its_start_to_its_end_whatever_its_lock_says(tmp_path, monkeypatch):
@@ -320,21 +344,21 @@ def test_names_with_spaces_and_other_scripts(stub, tmp_path):
 
 
 def test_events_at_fifty_per_second_leave_the_event_loop_free(followed, stub):
-    """The longest gap between two turns of the event loop while a run reports."""
+    """How long the window computes in one turn of its event loop while a run reports; processor time, for the computer may be busy."""
     stub.behave("forever")
     followed.run(detached=True).heard("progress")
-    gaps, last = [], time.perf_counter()
+    gaps, last = [], time.thread_time()
     timer = qt.QTimer()
     timer.interval = 1
 
     def tick():
         nonlocal last
-        now = time.perf_counter()
+        now = time.thread_time()
         gaps.append(now - last)
         last = now
 
     timer.connect("timeout()", tick)
     timer.start()
-    until(lambda: False, 2)
+    assert until(lambda: len(gaps) > 20, 120)
     timer.stop()
-    assert sorted(gaps)[-2] < 0.2, "generous: this machine may be busy; the benchmark measures it"
+    assert sorted(gaps)[-2] < 0.2, "generous: the benchmark measures it"

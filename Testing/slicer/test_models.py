@@ -470,7 +470,7 @@ def download(dialog, url, sha256=""):
     assert ui.downloadButton.enabled, ui.downloadButton.toolTip
     ui.downloadButton.click()
     assert not ui.downloadButton.enabled and ui.downloadButton.toolTip == "A download is running"
-    return boot.process_events(20, until=lambda: not dialog.download.download.isRunning and ui.downloadButton.toolTip != "A download is running")
+    return boot.process_events(120, until=lambda: not dialog.download.download.isRunning and ui.downloadButton.toolTip != "A download is running")
 
 
 def test_a_model_is_downloaded_checked_and_chosen(panel, dialog, server, folder, tmp_path):
@@ -510,7 +510,7 @@ def test_E402_a_download_is_gone_before_it_is_said_to_be(server, folder):
     left = []
     one = ModelDownload(lambda done, total: None, None, lambda code, text: left.append((code, text, list(folder.iterdir()))))
     one.start(f"{server.url}/LA.pt", "0" * 64)
-    assert boot.process_events(20, until=lambda: left)
+    assert boot.process_events(120, until=lambda: left)
     assert left == [("E402", DOWNLOAD_DELETED, [])]
 
 
@@ -558,11 +558,11 @@ def test_a_download_can_be_cancelled_and_leaves_nothing(dialog, server, folder):
     ui = dialog.ui
     ui.urlLineEdit.text = f"{server.url}/slow"
     ui.downloadButton.click()
-    assert boot.process_events(20, until=lambda: any(part.stat().st_size for part in folder.glob("*.part")) or ui.downloadLabel.text)
+    assert boot.process_events(120, until=lambda: any(part.exists() and part.stat().st_size for part in folder.glob("*.part")) or ui.downloadLabel.text)
     assert not ui.cancelDownloadButton.isHidden()
     ui.cancelDownloadButton.click()
-    assert boot.process_events(10, until=lambda: ui.downloadLabel.text == "Cancelled.")
-    assert boot.process_events(5, until=lambda: ui.downloadButton.enabled)
+    assert boot.process_events(120, until=lambda: ui.downloadLabel.text == "Cancelled.")
+    assert boot.process_events(120, until=lambda: ui.downloadButton.enabled)
     assert list(folder.iterdir()) == [] and dialog.notice.message == ""
 
 

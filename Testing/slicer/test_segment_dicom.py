@@ -337,7 +337,7 @@ def test_own_packages_are_installed_whole_or_not_at_all(panel, slicer_510, tmp_p
     dialogs.answers["confirmOkCancelDisplay"] = [True]
     export = panel.module.export
     export.fixButtons["packages"].click()
-    assert boot.process_events(20, until=lambda: export._install is None)
+    assert boot.process_events(120, until=lambda: export._install is None)
     assert slicer_510.exists() == DicomPackages.areFit() == (code == 0)
     assert ("packages" in export.fixButtons) == (code == 1)
     assert not list(tmp_path.glob(".part-*"))

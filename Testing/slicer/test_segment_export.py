@@ -63,7 +63,7 @@ def write(panel, tmp_path):
     out.mkdir(exist_ok=True)
     dialogs.answers["getExistingDirectory"] = [str(out)]
     panel.module.export.folderButton.click()
-    assert boot.process_events(20, until=lambda: not panel.module.export.engine.isRunning)
+    assert boot.process_events(120, until=lambda: not panel.module.export.engine.isRunning)
     return panel.module.export.notice.message
 
 

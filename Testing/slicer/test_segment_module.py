@@ -201,10 +201,10 @@ def test_the_engine_ends_with_the_module(panel, tmp_path):
     panel.add(make_volume("P001"))
     panel.ui.segmentButton.click()
     process = panel.segment.run._process
-    assert boot.process_events(10, until=lambda: process.pid)
+    assert boot.process_events(120, until=lambda: process.pid)
     folder = panel.segment.run.runDir
     panel.close()
-    assert boot.process_events(10, until=lambda: not process_exists(process.pid) or process._isAlive() is False)
+    assert boot.process_events(120, until=lambda: not process_exists(process.pid) or process._isAlive() is False)
     assert not folder.exists()
 
 
@@ -217,7 +217,7 @@ def test_reload_makes_a_new_panel_that_works(panel, tmp_path):
     assert again is not panel.widget
     assert again.ui.caseTable.rowCount == 1
     again.ui.segmentButton.click()
-    assert boot.process_events(20, until=lambda: not again.module.segment.isRunning)
+    assert boot.process_events(120, until=lambda: not again.module.segment.isRunning)
     assert case.status == "Predicted"
     again.cleanup()
 
@@ -226,7 +226,7 @@ def test_the_module_works_without_its_panel(panel, tmp_path):
     ended = []
     volume = make_volume("P001")
     run = panel.widget.logic.segment([volume], tmp_path / "model.pt", onEnded=ended.append)
-    assert boot.process_events(20, until=lambda: ended)
+    assert boot.process_events(120, until=lambda: ended)
     assert [outcome.status for outcome in ended[0]] == ["done"]
     assert CaseTable.caseOf(volume).segmentation is not None
     run.discard()

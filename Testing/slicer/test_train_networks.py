@@ -152,7 +152,7 @@ def reloaded(panel, module, path):
     slicer.util.saveScene(str(path))
     slicer.mrmlScene.Clear()
     slicer.util.loadScene(str(path))
-    assert until(lambda: panel.parameters.network != "" or panel.parameters.method != "transmedseg", 5)
+    assert until(lambda: panel.parameters.network != "" or panel.parameters.method != "transmedseg")
 
 
 def test_a_scene_keeps_network_and_options(chooser, module, tmp_path):

@@ -175,7 +175,7 @@ def test_leaving_one_out_needs_no_check_of_its_own(ready, stub, tmp_path):
     press_start(ready)
     found = foldsOf(ready.follow.process.runDir)
     assert [protocol.read_job(fold).options["leave_out"] for fold in found] == list(names)
-    assert until(lambda: all((fold / protocol.RESULT_FILE).exists() for fold in found), 60)
+    assert until(lambda: all((fold / protocol.RESULT_FILE).exists() for fold in found), 240)
 
 
 def test_leaving_one_out_of_two_is_refused_after_the_check(ready, stub):

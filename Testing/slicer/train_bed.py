@@ -27,9 +27,17 @@ def engine_python():
     return named if Path(named).exists() else None
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=120):
     """Runs the event loop until something is true. Returns whether it became true."""
     return boot.process_events(seconds, until=condition)
+
+
+def gone(pid):
+    """Whether a process is gone or waits to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def press_start(panel):
@@ -39,7 +47,7 @@ def press_start(panel):
 
 
 def started(panel, stub, behavior="forever", **values):
-    """Starts a training that behaves so, and waits for its first event: it stays, the lock of a short run does not."""
+    """Starts a training that behaves so, and waits for its first event, after those of the check: it stays, the lock of a short run does not."""
     from TransMedSegLib.RunState import summarize
 
     stub.behave(behavior, **values)
@@ -51,13 +59,15 @@ def started(panel, stub, behavior="forever", **values):
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
     """An engine played by a script, on this Python."""
-    from TransMedSegLib import Computer, EngineProcess
+    from TransMedSegLib import Computer, EngineChildren, EngineProcess
 
     engine = StubEngine(tmp_path / "engine")
     monkeypatch.setattr(EngineProcess, "engineFolder", lambda: engine.folder)
     qt.QSettings().setValue(EngineProcess.PYTHON_SETTING, sys.executable)
     Computer.setGpus([])
     yield engine
+    for pid in list(EngineChildren._children):  # also those nobody watches any more: they would slow the next tests
+        EngineProcess.endTree(pid)
     qt.QSettings().remove(EngineProcess.PYTHON_SETTING)
     Computer.setGpus(None)
 

@@ -16,13 +16,13 @@ def start(command: list[str], log: Path, detached: bool) -> int:
     """Starts a process as the leader of a group of its own. Returns its number.
 
     Args:
-        log: Takes what it prints.
+        log: Takes what it prints; of a run folder, in which no stop file of an earlier run may lie.
         detached: It outlives Slicer.
 
     Raises:
         OSError: The program or the log cannot be opened.
     """
-    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, protocol.STARTED_VARIABLE: str(log.parent), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
     flags: dict = {"start_new_session": True}
     if os.name == "nt":
         # No console window; out of the job object of a parent that ends its children.

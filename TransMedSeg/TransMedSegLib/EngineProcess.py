@@ -27,7 +27,7 @@ POLL_MS = 200
 _CHUNK_BYTES = 24_000
 """Events read at once: some hundred, which take the window a few milliseconds."""
 GRACE_SECONDS = 20.0
-"""From asking to stop until the whole process tree is ended."""
+"""From asking to stop until the whole process tree is ended, beside the step it is at."""
 SILENCE_SECONDS = 60.0
 """Without any event for so long, the user is told (E504)."""
 SLEEP_SECONDS = 300.0
@@ -199,6 +199,8 @@ class EngineProcess:
         for event in events:
             if event["kind"] == "started":
                 self.pid = int(event.get("pid", self.pid))
+                if self._endBy:  # stopped while torch was imported: only now it can obey
+                    self._endBy = max(self._endBy, time.monotonic() + self._grace())
         self._onEvents(events)
         stranger = self._stranger(events)
         if stranger is not None:
@@ -259,7 +261,12 @@ class EngineProcess:
     def stop(self) -> None:
         """Asks first; after a while ends the whole process tree."""
         protocol.ask_to_stop(self.runDir)
-        self._endBy = self._endBy or time.monotonic() + GRACE_SECONDS
+        self._endBy = self._endBy or time.monotonic() + self._grace()
+
+    def _grace(self) -> float:
+        """Seconds that it has to obey: on a slow computer the step it is at may take longer than the rest."""
+        rates = [event.get("rate_per_s") or 0.0 for event in self._events if event["kind"] == "progress" and event.get("what") == "train"]
+        return GRACE_SECONDS + (1 / rates[-1] if rates and rates[-1] > 0 else 0.0)
 
     def kill(self) -> None:
         """Ends the process and everything it started, at once."""

@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 WAIT_SECONDS = 1.0
@@ -48,8 +48,24 @@ def main(arguments: list[str]) -> None:
         earlier = [EarlierRun(Path(folder), int(pid)) for folder, _, pid in (other.rpartition(":") for other in options.after)]
         if earlier and not waitForTurn(Path(options.runDir), earlier, held):
             raise SystemExit(3)
+        if options.runDir and not earlier:
+            holdFolder(Path(options.runDir), held)
         sys.argv = ["semiseg", "describe", "--json"] if options.describe else ["semiseg", "run", "--quiet", options.runDir]
         runpy.run_module("semiseg", run_name="__main__", alter_sys=True)
+
+
+def holdFolder(runDir: Path, held: ExitStack) -> None:
+    """Takes the run folder at once; the engine does so too, but imports torch before, which takes seconds in which the run would look dead.
+
+    Args:
+        held: Keeps the folder's lock until the engine takes it over.
+    """
+    import semiseg
+    from semiseg import protocol
+
+    with suppress(OSError, protocol.ProtocolError):  # the engine says what is wrong here
+        device = str(protocol.read_job(runDir).options.get("device", "auto"))
+        held.enter_context(protocol.HeldLock(runDir, device, str(Path(semiseg.__file__).parent), semiseg.__version__))
 
 
 def endWith(parent: int) -> None:

@@ -63,9 +63,9 @@ def queueFolds(runDir: Path, pid: int) -> None:
 
 
 def stopFolds(runDir: Path, isClosed: bool) -> None:
-    """Asks those that wait or work to leave, for good or until the run is resumed."""
+    """Asks those that wait or work to leave, for good or until the run is resumed. One that has just been started may not show yet that it is at work."""
     for fold in foldsOf(runDir):
-        if _state(fold) in (State.Running, State.Queued):
+        if _state(fold) != State.Finished:
             if isClosed:
                 (fold / CLOSED_FILE).touch()
             protocol.ask_to_stop(fold)

@@ -255,7 +255,9 @@ class TrainFollow:
         return message("E810", found=version, expected=__version__)
 
     def resume(self, runDir: Path) -> None:
-        """Continues a stopped run from its last saved state."""
+        """Continues a stopped run from its last saved state; one that is watched at work goes on as it is."""
+        if self.isRunning and self.process.runDir == runDir:
+            return
         runList = RunList(runDir.parent)
         summary = runList.summary(runDir)
         if isOlderVersion(summary.version):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .protocol import EVENTS_FILE, LOG_FILE, ExitCode, ask_to_stop, read_events, read_lock
+from .protocol import EVENTS_FILE, LOG_FILE, STARTED_VARIABLE, STOP_FILE, ExitCode, ask_to_stop, read_events, read_lock
 
 Report = Callable[..., None]
 
@@ -45,12 +45,13 @@ class Worker:
         self._events = run_dir / EVENTS_FILE
         self._offset = self._events.stat().st_size if self._events.exists() else 0
         self._has_ended = False
+        (run_dir / STOP_FILE).unlink(missing_ok=True)
         with open(run_dir / LOG_FILE, "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "semiseg", "run", str(run_dir), "--quiet"],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(),
+                env=_environment(run_dir),
                 start_new_session=True,  # the keyboard's interrupt is ours to pass on, as a stop file
             )
 
@@ -86,11 +87,11 @@ class Worker:
         return ExitCode(code) if code in set(ExitCode) else ExitCode.CRASHED
 
 
-def _environment() -> dict[str, str]:
+def _environment(run_dir: Path) -> dict[str, str]:
     # An empty entry would put the current folder on the path.
     python_path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     inherited = {name: value for name, value in os.environ.items() if name not in _LAUNCHER_NAMES and not name.startswith("TORCHELASTIC")}
-    return {**inherited, "PYTHONPATH": python_path}
+    return {**inherited, "PYTHONPATH": python_path, STARTED_VARIABLE: str(run_dir)}
 
 
 def run_in_worker(run_dir: Path, report: Report) -> ExitCode:

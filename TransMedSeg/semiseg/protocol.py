@@ -30,6 +30,9 @@ RESULT_FILE = "result.json"
 BASELINE_FOLDER = "baseline"
 """In a run folder: the training on the labels alone that the run is compared with, a run folder of its own."""
 
+STARTED_VARIABLE = "SEMISEG_STARTED"
+"""In the environment of a worker: the run folder whose earlier stop file its starter has removed. Any other is meant for this worker."""
+
 _BEGAN = time.time()
 """When this process began, near enough: this file is the first of the engine to be imported."""
 
@@ -213,11 +216,14 @@ def last_event_time(run_dir: Path) -> float:
 def forget_earlier_stop(run_dir: Path, last_heard: float) -> None:
     """Removes a stop file that was meant for an earlier run: a stop ends one run, not the next.
 
-    One made since this process began stays, for the engine takes seconds to start and a user may be quicker.
+    Where the starter of this process has removed it (`STARTED_VARIABLE`), one that is there is meant for this run. Elsewhere, one made
+    since this process began stays: the engine takes seconds to start and a user may be quicker.
 
     Args:
         last_heard: `last_event_time` before this run wrote its first event.
     """
+    if os.environ.get(STARTED_VARIABLE) == str(run_dir):
+        return
     path = run_dir / STOP_FILE
     try:
         made = path.stat().st_mtime
@@ -330,12 +336,15 @@ class HeldLock:
 
     def __enter__(self) -> HeldLock:
         owner = read_lock(self._run_dir)
-        if owner is not None:
-            if owner.is_alive and not owner.is_this_process:
-                raise BlockingIOError(11, f"{owner.host}, process {owner.pid}")
-            self._path.unlink(missing_ok=True)
         try:
-            self._create()
+            if owner is not None and owner.is_this_process:
+                write_text_atomically(self._path, json.dumps(self._document))  # its own, handed on without a moment in which nobody holds it
+            else:
+                if owner is not None:
+                    if owner.is_alive:
+                        raise BlockingIOError(11, f"{owner.host}, process {owner.pid}")
+                    self._path.unlink(missing_ok=True)
+                self._create()
         except FileExistsError as error:
             raise BlockingIOError(11, "a worker that has just started") from error
         self._thread.start()
@@ -362,7 +371,9 @@ class HeldLock:
     def __exit__(self, *_: object) -> None:
         self._released.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        owner = read_lock(self._run_dir)
+        if owner is not None and (owner.is_this_process or not owner.pid):  # who took it over may have released it, and another taken it since
+            self._path.unlink(missing_ok=True)
 
     def _renew(self) -> None:
         while not self._released.wait(HEARTBEAT_SECONDS):

@@ -169,9 +169,14 @@ class Schedule:
             elif lost is not None:
                 self._waiting.remove(task)
                 self._fail(task, f"it needs {lost}, which failed", "")
-            elif state == record.FAILED and (failure := record.last_failure(task.folder)) is not None and failure["time"] > self._since:
+            elif state == record.FAILED and (failure := self._failure_since(task)) is not None:
                 self._waiting.remove(task)
                 self.outcome.failed[task.id] = str(failure.get("message", ""))
+
+    def _failure_since(self, task: Task) -> dict[str, Any] | None:
+        """How a task failed since this study was started, here or in another process."""
+        failure = record.last_failure(task.folder)
+        return failure if failure is not None and failure["time"] > self._since else None
 
     def _start_some(self) -> None:
         taken = {running.slot for running in self._running}
@@ -196,7 +201,7 @@ class Schedule:
         except (BlockingIOError, FileNotFoundError):  # taken, or just given back with its folder: the next look tells
             return False
         try:
-            if task.status == record.DONE:  # between two looks another process did it
+            if task.status == record.DONE or self._failure_since(task) is not None:  # between two looks another process tried it
                 _release(claim, claim_dir)
                 return False
             self._write_job(task, self._slots[slot])
