@@ -244,9 +244,9 @@ def test_only_the_doors_print():
 
 
 def test_only_the_launchers_environment_is_read():
-    """``follow`` hands its own on to the worker that it starts."""
+    """``follow`` hands its own on to the worker that it starts, and ``protocol`` looks there for what the starter said of the stop file."""
     readers = {name for name in NAMES if re.search(r"os\.(environ|getenv)", (ENGINE / name).read_text(encoding="utf-8"))}
-    assert readers == {"distributed.py", "follow.py"}
+    assert readers == {"distributed.py", "follow.py", "protocol.py"}
 
 
 def test_no_file_is_named_after_nothing():

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from semiseg.losses.graph import correlation_clustering_loss, negative_share, nodes, signed_affinity
+from semiseg.methods.graphcl import GraphOptions, GraphTerm
 from semiseg.networks.graph import ClusterHead, StructureAlignment
 
 
@@ -48,6 +49,9 @@ def test_features_that_are_all_alike_are_centered_first(generator):
     assert (negative_share(affinity) > 0.5).all()
     torch.testing.assert_close(affinity[1:], signed_affinity(spread))
     assert negative_share(signed_affinity(alike, min_negative=0.0)).item() == 0
+    term = GraphTerm(alike.shape[-1], GraphOptions())
+    term(alike.transpose(1, 2)[..., None, None])
+    assert float(term.negative_share) == 0, "what is shown is from before the centering"
 
 
 def test_loss_of_a_hand_made_graph():

@@ -14,7 +14,7 @@ from training_cases import CPU, MemoryCases, make_batches, make_method, train_op
 
 from semiseg.data.augment import AugmentOptions
 from semiseg.errors import InputError
-from semiseg.methods import METHODS
+from semiseg.methods import METHODS, load_method
 from semiseg.methods.base import AbstractMethod, Progress, Stage
 from semiseg.methods.presets import FAITHFUL_LA
 from semiseg.training import checkpoint, memory
@@ -443,6 +443,28 @@ def test_cosine_falls_to_zero_over_everything():
 def test_stage_cosine_falls_to_zero_in_every_stage():
     found = rates("stage_cosine")
     assert found[0] == 1.0 and found[24] < 0.01 and found[25] == 0.5 and found[-1] < 1e-3
+
+
+def test_stage_cosine_halves_the_last_stage_alone():
+    """SemiGDA: autoencoder and alignment at the full rate, segmentation at half of it (methods specification of the 3-D expression)."""
+    stages = (Stage("ae", 0.3), Stage("align", 0.2), Stage("segment", 0.5))
+    options = TrainOptions(schedule="stage_cosine", learning_rate=1.0, warmup_iterations=0)
+    assert [learning_rate(options, Progress(stage.name, 0.0, 0.0, 0), stages) for stage in stages] == [1.0, 1.0, 0.5]
+    assert learning_rate(options, Progress("train", 0.0, 0.0, 0), (Stage("train", 1.0),)) == 1.0
+
+
+def test_ua_mt_step_is_that_of_6000_iterations():
+    options = TrainOptions(schedule="ua_mt_step", learning_rate=1.0, warmup_iterations=0)
+    found = [learning_rate(options, Progress("train", step / 6000, step / 6000, step), (Stage("train", 1.0),)) for step in (0, 2499, 2500, 4999, 5000, 5999)]
+    assert found == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("method", "schedule"),
+    [("supervised", "ua_mt_step"), ("mean_teacher", "ua_mt_step"), ("ua_mt", "ua_mt_step"), ("cps", "poly"), ("bcp", "bcp_step"), ("transmedseg", "bcp_step")],
+)
+def test_the_authors_preset_has_the_rate_of_its_own_code(method, schedule):
+    assert load_method(method).presets["faithful"].training["schedule"] == schedule
 
 
 def test_poly_is_the_published_curve():

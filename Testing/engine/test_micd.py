@@ -174,7 +174,7 @@ def test_difficulty_by_hand():
     weights.update(found, labels)
     dice = [4 / 5, 2 / 3]
     learned = [0.5 * d * math.log(d / 1e-8) for d in dice]
-    raw = [0.5 * (1 - d) * (1e-8 / (gain + 1e-8)) ** 0.2 for d, gain in zip(dice, learned)]
+    raw = [(0.5 + 0.5 * (1 - d)) * (1e-8 / (gain + 1e-8)) ** 0.2 for d, gain in zip(dice, learned)]
     torch.testing.assert_close(weights.weight, torch.tensor([2 * r / max(raw) for r in raw]), rtol=1e-4, atol=0)
 
 

@@ -375,8 +375,9 @@ def test_a_sample_of_a_large_class_keeps_its_moments_and_moves_on():
 @pytest.mark.parametrize(("num_voxels", "share"), [(40, 1.0), (5_000, 0.5), (300_001, 0.3), (300_001, 0.0005)])
 def test_sampled_voxels_belong_to_their_class_and_are_distinct(num_voxels, share):
     labels = (torch.rand(num_voxels, generator=torch.Generator().manual_seed(6)) < share).long()
+    stride = class_moments._candidate_stride(num_voxels, 256)
     for call in (0, 1, 12_345):
-        index, taken, count = class_moments._sample_each_class(labels, None, 2, 256, torch.tensor(call))
+        index, taken, count = class_moments._sample_each_class(labels, None, 2, 256, torch.tensor(call), stride)
         for c in range(2):
             chosen = index[c][taken[c]]
             assert (labels[chosen] == c).all() and chosen.unique().numel() == chosen.numel()
@@ -394,6 +395,20 @@ def test_a_class_with_few_voxels_or_a_diverged_step_is_skipped():
     moments.update(torch.full((127, 2), float("nan")), labels)
     assert torch.equal(moments.mean, before["mean"]) and torch.equal(moments.covariance, before["covariance"])
     assert moments.num_updates.tolist() == [1, 0] and moments.num_calls == 2
+
+
+@pytest.mark.parametrize(("num_rare", "is_taken"), [(600, True), (40, False)])
+def test_a_rare_class_of_a_large_batch_counts_by_its_voxels_and_not_by_those_that_are_looked_at(num_rare, is_taken):
+    """Of 100,000 voxels every 49th is looked at, so about 12 of 600."""
+    labels = torch.zeros(100_000, dtype=torch.int64)
+    labels[:: 100_000 // num_rare] = 1
+    features = torch.randn(100_000, 2, generator=torch.Generator().manual_seed(0))
+    moments = ClassMoments(2, 2, min_count=64, max_voxels=64)
+    for _ in range(10):
+        moments.update(features, labels)
+        if is_taken:
+            assert 0.4 * num_rare < float(moments.voxel_count[1]) < 2 * num_rare
+    assert moments.num_updates.tolist() == [10, 10 if is_taken else 0]
 
 
 def test_state_saves_and_loads_and_the_next_update_is_the_same():

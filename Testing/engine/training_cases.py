@@ -42,7 +42,7 @@ class MemoryCases:
 
     @property
     def cases(self) -> list[SimpleNamespace]:
-        return [SimpleNamespace(spacing_mm=(1.0, 1.0, 1.0)) for _ in self._cases]
+        return [SimpleNamespace(id=f"case {index}", spacing_mm=(1.0, 1.0, 1.0)) for index in range(len(self._cases))]
 
     def arrays(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self._cases[index]

@@ -120,7 +120,8 @@ def _train_one(
 ) -> dict[str, Any]:
     options = resolved.options
     method = make_method(resolved, prepared)
-    make_card = partial(_card, resolved, prepared, method)
+    facts = _facts(resolved, prepared, method)  # before a stage freezes a part of the method
+    make_card = partial(_card, resolved, prepared, method, facts)
     validation = Validation(prepared, options.patch_size, report, run_dir if world.is_main else None)
     state_path = run_dir / RESUME_FILE
     best = None
@@ -150,7 +151,7 @@ def _train_one(
         if world.is_main and stop_path.parent == run_dir:  # a baseline without its end measures nothing
             write_stopped_model(run_dir / MODEL_FILE, best, method, make_card, outcome.iteration, fit.iterations, report)
         return {"stopped_at": outcome.iteration}
-    result = _result(resolved, prepared, method, outcome, time.time() - started)
+    result = _result(facts, outcome, time.time() - started)
     if fit.took_first_stage:
         result["took_first_stage"] = True  # train_s counts its seconds as well
     if world.is_main:
@@ -289,11 +290,9 @@ def _facts(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod) ->
     }
 
 
-def _result(
-    resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, outcome: Outcome, seconds: float
-) -> dict[str, Any]:
+def _result(facts: dict[str, Any], outcome: Outcome, seconds: float) -> dict[str, Any]:
     return {
-        **_facts(resolved, prepared, method),
+        **facts,
         "iterations": outcome.iteration,
         "train_s": round(outcome.seconds, 1),
         "wall_s": round(seconds, 1),
@@ -304,7 +303,9 @@ def _result(
     }
 
 
-def _card(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, ending: dict[str, Any]) -> dict[str, Any]:
+def _card(
+    resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, facts: dict[str, Any], ending: dict[str, Any]
+) -> dict[str, Any]:
     """The model's card; ``ending`` says how its training ended."""
     network, network_options = method.deployed_network or (resolved.job.network, resolved.network_options)
     patch = resolved.options.patch_size
@@ -322,7 +323,7 @@ def _card(resolved: Resolved, prepared: PreparedSet, method: AbstractMethod, end
         "preprocessing": prepared.preprocessing.to_json(),
         "assumed_spacing_mm": resolved.job.assumed_spacing_mm,
         "patch_size": list(patch[1:] if patch[0] == 1 else patch),
-        "training": {**_facts(resolved, prepared, method), **ending, "semiseg_version": __version__},
+        "training": {**facts, **ending, "semiseg_version": __version__},
         "spacing_range_mm": [list(np.min(spacings, axis=0)), list(np.max(spacings, axis=0))],
         "intended_use": "research only",
     }

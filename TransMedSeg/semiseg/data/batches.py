@@ -17,6 +17,9 @@ from .cache import PreparedSet
 from .randomness import device_generator, generator_for, seed_for
 from .transfer import to_device
 
+REFUSED = 255
+"""The pseudo-label of a voxel that is not to be learned from, such as those of a case in which nothing was found."""
+
 
 class Stream:
     """The labeled or the unlabeled samples of a batch. A sample is cut when something first looks at it, so what a step leaves out costs nothing.
@@ -108,7 +111,7 @@ class Batch:
 
     @property
     def unlabeled_labels(self) -> Tensor | None:
-        """(num_unlabeled, *space) int64 pseudo-labels, or None."""
+        """(num_unlabeled, *space) int64 pseudo-labels, `REFUSED` where they are not to be learned from, or None."""
         return None if self.unlabeled_stream is None else self.unlabeled_stream.labels
 
     @property

@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_FEWEST = 8
+"""Candidates that a class must have in an update, however many voxels each of them stands for."""
+
 
 class ClassMoments(nn.Module):
     """Running mean and covariance of the feature vectors of each class.
@@ -24,7 +27,8 @@ class ClassMoments(nn.Module):
         num_features: A, channels of the classifier's input.
         momentum: Share of the old moments kept in an update; the first ``1 / (1 - momentum)`` updates are a plain
             average.
-        min_count: An update skips a class with fewer voxels than this.
+        min_count: An update skips a class with fewer voxels than this. In a large batch the voxels are estimated from every so many-th, of which
+            at least 8 must be of the class.
         max_voxels: Sampled voxels per class and update; 1,024 give a variance to 4 %, before averaging over updates.
 
     Attributes:
@@ -32,7 +36,7 @@ class ClassMoments(nn.Module):
         covariance: (C, A, A), biased (divided by the count).
         num_updates: (C,) int64, updates each class has had.
         num_calls: () int64, calls of ``update``.
-        voxel_count: (C,) candidates of each class in the last call.
+        voxel_count: (C,) voxels of each class in the last call, in a large batch estimated from every so many-th.
     """
 
     def __init__(
@@ -63,8 +67,9 @@ class ClassMoments(nn.Module):
             labels_N: (N,) or (B, *space) integers; values outside 0 .. C-1 are left out.
             valid_N: Like the labels, bool; False leaves a voxel out.
         """
+        stride = _candidate_stride(labels_N.numel(), self.max_voxels)
         index_CK, taken_CK, count_C = _sample_each_class(
-            labels_N, valid_N, self.num_classes, self.max_voxels, self.num_calls
+            labels_N, valid_N, self.num_classes, self.max_voxels, self.num_calls, stride
         )
         features_BAX = features_NA.detach().flatten(2) if features_NA.ndim > 2 else features_NA.detach().unsqueeze(2)
         size = features_BAX.shape[2]
@@ -72,21 +77,27 @@ class ClassMoments(nn.Module):
         with torch.autocast(sample_CKA.device.type, enabled=False):
             count_C, mean_CA, covariance_CAA = class_moments(sample_CKA, taken_CK, count_C)
             finite_C = mean_CA.isfinite().all(1) & covariance_CAA.isfinite().flatten(1).all(1)
-            accepted_C = (count_C >= self.min_count) & finite_C  # a diverged step must not poison the statistics
+            # Every stride-th voxel was looked at. A diverged step must not poison the statistics.
+            accepted_C = (count_C * stride >= self.min_count) & (count_C >= min(self.min_count, _FEWEST)) & finite_C
             self.num_updates += accepted_C
             weight_C = (1 / self.num_updates.clamp(min=1)).clamp(min=1 - self.momentum)
             merged = merge_moments(self.mean, self.covariance, mean_CA, covariance_CAA, weight_C)
         self.mean.copy_(torch.where(accepted_C[:, None], merged[0], self.mean))
         self.covariance.copy_(torch.where(accepted_C[:, None, None], merged[1], self.covariance))
-        self.voxel_count.copy_(count_C)
+        self.voxel_count.copy_(count_C * stride)
         self.num_calls += 1
 
     def extra_repr(self) -> str:
         return f"{self.num_classes}, {self.num_features}, momentum={self.momentum}, min_count={self.min_count}"
 
 
+def _candidate_stride(num_voxels: int, max_voxels: int) -> int:
+    """Every so many-th voxel is a candidate; odd, so that it walks through the columns of a row whose length is even."""
+    return 1 if num_voxels <= 32 * max_voxels else (num_voxels // (32 * max_voxels)) | 1
+
+
 def _sample_each_class(
-    labels: Tensor, valid: Tensor | None, num_classes: int, max_voxels: int, call: Tensor
+    labels: Tensor, valid: Tensor | None, num_classes: int, max_voxels: int, call: Tensor, stride: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Picks evenly spread voxels of every class, with shapes that do not depend on the data.
 
@@ -96,8 +107,6 @@ def _sample_each_class(
     """
     labels_N = labels.reshape(-1)
     device = labels_N.device
-    # Every stride-th voxel is a candidate; odd, so that it walks through the columns of a row whose length is even.
-    stride = 1 if labels_N.numel() <= 32 * max_voxels else (labels_N.numel() // (32 * max_voxels)) | 1
     index_P = torch.arange(labels_N.numel() // stride, device=device) * stride + call % stride
     labels_P = labels_N[index_P]
     member_CP = labels_P == torch.arange(num_classes, device=device)[:, None]

@@ -77,6 +77,8 @@ class DifficultyWeights(nn.Module):
         u       <- m u + (1 - m) (1 - d)
         weight  =  K w / max w,   w = u ((unlearn + 1e-8) / (learn + 1e-8))^(1/5)
 
+    u starts at 1, as in the authors' code: a structure that the first batches do not hold keeps its weight.
+
     Args:
         num_classes: K, background included.
         momentum: DHC: 0.98, which is (50 - 1) / 50.
@@ -86,7 +88,7 @@ class DifficultyWeights(nn.Module):
         super().__init__()
         self.momentum = momentum
         self.register_buffer("weight", torch.full((num_classes,), float(num_classes)))
-        for name, value in (("learned", 0.0), ("unlearned", 0.0), ("undiced", 0.0), ("last_dice", 1e-8)):
+        for name, value in (("learned", 0.0), ("unlearned", 0.0), ("undiced", 1.0), ("last_dice", 1e-8)):
             self.register_buffer(name, torch.full((num_classes,), value))
 
     @torch.no_grad()

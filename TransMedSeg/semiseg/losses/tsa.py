@@ -237,14 +237,25 @@ def tsa_diagnostics(
     alpha: float | Tensor,
     shrinkage: float = 0.1,
     clamp: float = 5.0,
+    used: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """What to watch while training, a value per class (C,) or class pair (C, C). For every hundredth step or so.
 
     A condition number above 1e6 or a clamp count above 0 asks for attention; a table with [0, 1] far from [1, 0] moves
     the boundary of a two-class task.
+
+    Args:
+        weight_CA: As for ``pair_table``, like ``alpha``, ``shrinkage`` and ``clamp``.
+        source: Moments of labeled voxels.
+        target: Moments of unlabeled voxels.
+        alpha: Strength of the augmentation.
+        shrinkage: Of the covariance towards its diagonal.
+        clamp: Largest entry of the table.
+        used: Mean of the source, mean and covariance of the target that the table is made of, where a part of the moments is left out.
     """
     seen = source.seen & target.seen
-    inputs = (weight_CA, source.mean, target.mean, target.covariance, alpha, shrinkage)
+    mean_source_CA, mean_target_CA, covariance_CAA = used or (source.mean, target.mean, target.covariance)
+    inputs = (weight_CA, mean_source_CA, mean_target_CA, covariance_CAA, alpha, shrinkage)
     mean_CC, variance_CC = pair_terms(*inputs)
     eigenvalues_CA = torch.linalg.eigvalsh(target.covariance.double())
     return {

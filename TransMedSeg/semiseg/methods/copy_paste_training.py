@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.batches import Batch
+from ..data.batches import REFUSED, Batch
+from ..errors import InputError
 from ..losses.consistency import confidence
 from ..losses.segmentation import dice_and_cross_entropy
 from ..networks.output import NetworkOutput
@@ -129,10 +130,11 @@ class SelfTrainingStep:
         output: The student's output for [X_in; X_out], batch first.
         labels: (batch, *space) mixed labels.
         is_truth: (batch, *space) bool, True where the label was drawn by a person.
-        is_pseudo: (batch, *space) bool, True where it is a pseudo-label that the component filter left alone.
+        is_pseudo: (batch, *space) bool, True where it is a pseudo-label that the component filter left alone; with labels of whole cases, which keep no
+            note of what the filter removed, every pseudo-label that was not refused.
         teacher: The teacher's output for the unlabeled images; None where whole cases were labeled and nothing needs it.
         pseudo: (unlabeled, *space) pseudo-labels.
-        untouched: (unlabeled, *space) bool, False where the component filter removed foreground.
+        untouched: (unlabeled, *space) bool, False where the component filter removed foreground of a patch, or the case's labels were refused.
         num_with_truth: The first so many samples hold labels drawn by a person; the others hold none.
     """
 
@@ -229,6 +231,11 @@ class CopyPasteTraining(nn.Module):
 
     def _train_mixed(self, batch: Batch, generator: torch.Generator) -> SelfTrainingStep:
         options = self.options
+        if len(batch.labeled) != len(batch.unlabeled):
+            raise InputError(
+                f"Copy-paste mixes each labeled patch with an unlabeled one; a step has {len(batch.labeled)} and {len(batch.unlabeled)} of them.",
+                hint="Give batch_labeled and batch_unlabeled the same value.",
+            )
         teacher, pseudo, untouched, trust = self._label(batch)
         labeled = batch.perturb_labeled() if options.perturb else batch.labeled
         unlabeled = batch.perturb_unlabeled() if options.perturb else batch.unlabeled
@@ -281,9 +288,10 @@ class CopyPasteTraining(nn.Module):
         options = self.options
         images, pseudo = batch.unlabeled, batch.unlabeled_labels
         if pseudo is not None:
+            kept = pseudo != REFUSED
+            pseudo = pseudo.masked_fill(~kept, 0)
             self.pseudo_share.copy_((pseudo > 0).float().mean())
-            seen = self.teacher(images) if self._needs_teacher else None
-            return seen, pseudo, torch.ones_like(pseudo, dtype=torch.bool), torch.ones_like(pseudo, dtype=torch.float32)
+            return self.teacher(images) if self._needs_teacher else None, pseudo, kept, kept.float()
         teacher = self._teach(images)
         pseudo, untouched = pseudo_labels(
             teacher.logits, threshold=options.threshold, connectivity=options.connectivity, keep_share=options.keep_share

@@ -61,7 +61,9 @@ class CPS(AbstractMethod):
     presets = {
         "plus": PLUS,
         "faithful": replace(
-            FAITHFUL_LA, method={"starts": "kaiming and xavier", "perturb": False, "average_decay": 0.0}
+            FAITHFUL_LA,
+            method={"starts": "kaiming and xavier", "perturb": False, "average_decay": 0.0},
+            training={**FAITHFUL_LA.training, "schedule": "poly"},
         ),
     }
 

@@ -58,7 +58,8 @@ class GraphTerm(nn.Module):
         """Weighted loss of a (batch, channel, *space) map."""
         points = nodes(bottleneck)
         affinity = signed_affinity(points, self.options.tau)
-        self.negative_share.copy_(negative_share(affinity.detach()).mean())
+        with torch.no_grad():  # before a sample with too few of them is centered
+            self.negative_share.copy_(negative_share(signed_affinity(points, self.options.tau, min_negative=0.0)).mean())
         return self.options.clustering_weight * correlation_clustering_loss(affinity, self.clusters(points, affinity))
 
 

@@ -8,7 +8,7 @@ labeled and unlabeled images together, so that batch normalization sees both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from ..data.batches import Batch
 from ..losses.consistency import gaussian_rampup, mean_square
 from ..losses.segmentation import dice_and_cross_entropy
 from ..networks.output import NetworkOutput
-from .base import AbstractMethod, Preset, Progress, Task, total_of
-from .presets import FAITHFUL_LA, PLUS
+from .base import AbstractMethod, Progress, Task, total_of
+from .presets import FAITHFUL_UA_MT, PLUS
 from .teacher import Teacher
 from .tsa_term import FAITHFUL_TSA, PluggedTSAOptions, plugged_tsa
 
@@ -55,11 +55,9 @@ class MeanTeacher(AbstractMethod):
 
     presets = {
         "plus": PLUS,
-        "faithful": Preset(
-            {"perturb": False, "average_buffers": False, "teacher_training_mode": True, "deploy": "student", **FAITHFUL_TSA},
-            FAITHFUL_LA.training,
-            FAITHFUL_LA.network,
-            FAITHFUL_LA.augment,
+        "faithful": replace(
+            FAITHFUL_UA_MT,
+            method={"perturb": False, "average_buffers": False, "teacher_training_mode": True, "deploy": "student", **FAITHFUL_TSA},
         ),
     }
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..data.randomness import device_generator
+from ..errors import InputError
 from ..losses.class_weights import DifficultyWeights, RarityWeights, weighted_dice_and_cross_entropy
 from ..losses.consistency import gaussian_rampup
 from ..losses.cross_pseudo import cross_feature_loss, cross_pseudo_loss, weighted_cross_entropy
@@ -32,6 +33,7 @@ from ..losses.masking import block_mask
 from ..losses.segmentation import dice_and_cross_entropy
 from ..networks import NETWORKS, build_network
 from ..networks.initialization import initialize
+from ..networks.monai_network import PREFIX
 from ..networks.output import NetworkOutput
 from ..networks.two_networks import TwoNetworks, pair_by_name
 from .base import AbstractMethod, Progress, Task, total_of
@@ -127,6 +129,7 @@ class MICD(AbstractMethod):
 
     def __init__(self, task: Task, options: Options) -> None:
         super().__init__()
+        _check_task(task, options)
         self.options = options
         self._first_by_name = (task.network, dict(task.network_options))
         self._second_by_name = _second_network(task, options.second_network)
@@ -232,6 +235,18 @@ class MICD(AbstractMethod):
         if not self._deploys_both:
             return None
         return pair_by_name(self._first_by_name, self._second_by_name, "logits", self.students.spatial_dims)
+
+
+def _check_task(task: Task, options: MICD.Options) -> None:
+    if options.class_weights == "dhc" and task.num_classes == 2:
+        raise InputError(
+            "DHC's class weights are for several structures; with one they give the background the weight 0.", hint='Set class_weights to "auto" or "none".'
+        )
+    if options.feature_levels > 0 and task.network.startswith(PREFIX):
+        raise InputError(
+            f"MICD compares maps of the decoder, and {task.network} shows none: MONAI's networks return logits alone.",
+            hint="Set feature_levels to 0 to train without that term, or take a network of this package.",
+        )
 
 
 def _second_network(task: Task, wanted: str) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .base import Preset
 
 FAITHFUL_LA = Preset(
@@ -18,6 +20,9 @@ FAITHFUL_LA = Preset(
 )
 """SGD 0.01 with momentum 0.9, ten times smaller every 2,500 of 15,000 iterations, batch normalization, a quarter turn and a flip of every patch (BCP on LA).
 So the published codes train on mirror images alone."""
+
+FAITHFUL_UA_MT = replace(FAITHFUL_LA, training={**FAITHFUL_LA.training, "schedule": "ua_mt_step"})
+"""The same with the rate of UA-MT's code, 6,000 iterations in one stage: what BCP's would do to a single stage is nobody's protocol."""
 
 PLUS = Preset(
     training={

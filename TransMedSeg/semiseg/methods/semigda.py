@@ -80,8 +80,8 @@ class SemiGDA(AbstractMethod):
                 authors' code: yes.
             cross_labels: What the branches give each other: "soft" probabilities (ours), or "hard" labels, the largest
                 component of what is certain (the authors' code).
-            temperature: For hard labels, foreground is certain where p^(1 / temperature) is at least one half. The
-                authors' code: 0.1, so p >= 0.933.
+            temperature: For hard labels of one structure, foreground is certain where p^(1 / temperature) is at least one
+                half; of several, the most probable wins. The authors' code: 0.1, so p >= 0.933.
             copy_paste: In the last two thirds of the last stage also learn from boxes swapped between labeled and
                 unlabeled images. The authors' code: yes.
             latent_noise: Probability of a step in which the image's latent is drawn instead of its mean. The authors'
@@ -120,7 +120,8 @@ class SemiGDA(AbstractMethod):
 
     presets = {
         "plus": replace(PLUS, training={**PLUS.training, "schedule": "stage_cosine"}),  # its stages learn different things
-        # The authors train M with AdamW 2e-3 and R with SGD; one optimizer serves both here, and the autoencoder.
+        # The authors train M with AdamW 2e-3 and R with SGD 0.01, and begin every stage at the full rate; here one optimizer serves both, and the
+        # autoencoder, and one rate falls over all three.
         "faithful": Preset(
             {
                 "align_share": 0.7 * 200 / 550,

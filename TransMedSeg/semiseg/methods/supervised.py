@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..losses.segmentation import dice_and_cross_entropy
-from .base import AbstractMethod, Preset, Progress, Task, total_of
-from .presets import FAITHFUL_LA, PLUS
+from .base import AbstractMethod, Progress, Task, total_of
+from .presets import FAITHFUL_UA_MT, PLUS
 from .teacher import Teacher
 
 
@@ -30,7 +30,7 @@ class Supervised(AbstractMethod):
 
     presets = {
         "plus": PLUS,
-        "faithful": Preset({"perturb": False, "average_decay": 0.0}, FAITHFUL_LA.training, FAITHFUL_LA.network, FAITHFUL_LA.augment),
+        "faithful": replace(FAITHFUL_UA_MT, method={"perturb": False, "average_decay": 0.0}),
     }
     needs_unlabeled = False
 

@@ -182,7 +182,8 @@ class TSATerm(nn.Module):
         if self._last is None:
             return {}
         weight, alpha = self._last
-        values = tsa_diagnostics(weight, self.source, self.target, alpha)
+        *used, shrinkage = self._statistics()
+        values = tsa_diagnostics(weight, self.source, self.target, alpha, shrinkage, used=tuple(used))
         flat: dict[str, float] = {"tsa_alpha": alpha}
         for name, value in values.items():
             if value.ndim == 0:

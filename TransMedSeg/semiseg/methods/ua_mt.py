@@ -21,7 +21,7 @@ from ..losses.consistency import entropy_gate, gaussian_rampup, mean_square
 from ..losses.segmentation import dice_and_cross_entropy
 from .base import AbstractMethod, Progress, Task, total_of
 from .mean_teacher import MeanTeacherOptions
-from .presets import FAITHFUL_LA, PLUS
+from .presets import FAITHFUL_UA_MT, PLUS
 from .teacher import Teacher
 
 
@@ -48,7 +48,7 @@ class UAMeanTeacher(AbstractMethod):
     presets = {
         # Without dropout the passes differ by their noise alone, which is no uncertainty.
         "plus": replace(PLUS, network={**PLUS.network, "dropout": 0.5}),
-        "faithful": replace(FAITHFUL_LA, method={"perturb": False, "average_buffers": False, "deploy": "student"}),
+        "faithful": replace(FAITHFUL_UA_MT, method={"perturb": False, "average_buffers": False, "deploy": "student"}),
     }
 
     def __init__(self, task: Task, options: Options) -> None:

@@ -12,9 +12,9 @@ class NetworkOutput(NamedTuple):
 
     Attributes:
         logits: (batch, class, *space).
-        features: By name, each (batch, channel, *space). Every network has ``"bottleneck"`` (the coarsest map),
-            ``"decoder_1"`` .. ``"decoder_n"`` (coarsest first, after their convolutions) and ``"head_input"`` (what the
-            classifier sees, before dropout).
+        features: By name, each (batch, channel, *space). Every network has ``"bottleneck"`` (the coarsest map) and ``"head_input"``
+            (what the classifier sees, before dropout); every network but MONAI's also ``"decoder_1"`` .. ``"decoder_n"``
+            (coarsest first, after their convolutions).
     """
 
     logits: Tensor

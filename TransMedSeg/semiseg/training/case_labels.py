@@ -18,11 +18,12 @@ import numpy as np
 import torch
 
 from ..data.atomic import replacing
-from ..data.batches import CaseStore
+from ..data.batches import REFUSED, CaseStore
 from ..data.cache import PreparedSet
 from ..distributed import World, any_rank, from_owner
 from ..errors import InputError
 from ..methods.base import AbstractMethod
+from .label_plausibility import implausible_cases, words_for_refused
 from .volume_match import MOST_CASES, matching_threshold
 from .whole_case import whole_case_maps
 
@@ -89,12 +90,31 @@ class CaseLabels:
         network.train(was_training)
         if matches:
             labels = self._matched(method, labels, iteration)
+        share = float(np.mean([(label > 0).mean() for label in labels.values()]))
+        self._refuse_implausible(labels, iteration)
         self._write(iteration, labels)
         self._take(labels)
-        share = float(np.mean([(label > 0).mean() for label in labels.values()]))
         self._report("scalar", name="pseudo_label_share", value=share, step=iteration)
         self._report("scalar", name="pseudo_label_entropy", value=float(np.mean(entropies or [0.0])), step=iteration)
         return True
+
+    def _refuse_implausible(self, labels: dict[int, np.ndarray], iteration: int) -> None:
+        """Puts labels in their place that nothing is learned from, and says so."""
+        refused = implausible_cases({index: self._volume_ml(index, label) for index, label in labels.items()}, self._drawn_ml())
+        for index in refused:
+            labels[index] = np.full_like(labels[index], REFUSED)
+        self._report("scalar", name="pseudo_labels_refused", value=len(refused), step=iteration)
+        if refused:
+            names = [self._prepared.cases[index].id for index in refused]
+            self._report("warning", code="", message=words_for_refused(names, len(labels)), hint="")
+
+    def _volume_ml(self, index: int, label: np.ndarray) -> float:
+        """Of all structures of a case together."""
+        return float(np.count_nonzero(label) * np.prod(self._prepared.cases[index].spacing_mm) / 1000)
+
+    def _drawn_ml(self) -> list[float]:
+        """Of each labeled case."""
+        return [self._volume_ml(index, self._prepared.arrays(index)[1]) for index in self._prepared.indices("labeled")]
 
     def _matched(self, method: AbstractMethod, maps: dict[int, np.ndarray], iteration: int) -> dict[int, np.ndarray]:
         """Labels (slice, row, column) uint8 from the maps of all cases (0 to 255), at the threshold that gives them the mean volume of the labeled structure."""
@@ -103,13 +123,9 @@ class CaseLabels:
         def label(index: int, threshold: float) -> np.ndarray:
             return method.label_case(torch.from_numpy(maps[index])[None].to(device) / 255, threshold).to("cpu", torch.uint8).numpy()
 
-        def volume_ml(index: int, of: np.ndarray) -> float:
-            return float(np.count_nonzero(of) * np.prod(self._prepared.cases[index].spacing_mm) / 1000)
-
-        drawn = self._prepared.indices("labeled")
-        target = float(np.mean([volume_ml(index, self._prepared.arrays(index)[1]) for index in drawn]))
+        target = float(np.mean(self._drawn_ml()))
         some = self._indices[:: math.ceil(len(self._indices) / MOST_CASES)]
-        threshold = matching_threshold(lambda at: float(np.mean([volume_ml(index, label(index, at)) for index in some])), target)
+        threshold = matching_threshold(lambda at: float(np.mean([self._volume_ml(index, label(index, at)) for index in some])), target)
         self._report("scalar", name="pseudo_label_threshold", value=threshold, step=iteration)
         return {index: label(index, threshold) for index in maps}
 

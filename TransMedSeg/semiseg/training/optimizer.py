@@ -32,7 +32,7 @@ def learning_rate(options: TrainOptions, progress: Progress, stages: tuple[Stage
     if progress.iteration < options.warmup_iterations:
         rate *= (progress.iteration + 1) / options.warmup_iterations
     if options.schedule == "stage_cosine":
-        start = 1.0 if progress.stage == stages[0].name else 0.5
+        start = 0.5 if len(stages) > 1 and progress.stage == stages[-1].name else 1.0
         return rate * start * 0.5 * (1 + math.cos(math.pi * progress.fraction))
     if options.schedule == "cosine":
         return rate * 0.5 * (1 + math.cos(math.pi * progress.overall))
@@ -40,4 +40,6 @@ def learning_rate(options: TrainOptions, progress: Progress, stages: tuple[Stage
         return rate * (1 - progress.overall) ** 0.9
     if options.schedule == "bcp_step" and progress.stage == stages[-1].name:
         return rate * 0.1 ** int(6 * progress.fraction)
+    if options.schedule == "ua_mt_step":
+        return rate * 0.1 ** int(2.4 * progress.overall)
     return rate

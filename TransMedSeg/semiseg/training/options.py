@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SCHEDULES = ("stage_cosine", "cosine", "poly", "bcp_step", "constant")
+SCHEDULES = ("stage_cosine", "cosine", "poly", "bcp_step", "ua_mt_step", "constant")
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,10 @@ class TrainOptions:
         learning_rate: At the start, after the warm-up. Papers with SGD: 0.01; ours with AdamW: 0.002.
         weight_decay: Papers: 1e-4 with SGD; ours: 1e-2 with AdamW.
         momentum: Of SGD. Papers: 0.9.
-        schedule: "cosine" to 0 over all stages (ours), "stage_cosine" to 0 in every stage, later stages from half the rate (for stages that learn
+        schedule: "cosine" to 0 over all stages (ours), "stage_cosine" to 0 in every stage, the last of several from half the rate (for stages that learn
             different things), "poly" with exponent 0.9, "bcp_step" (constant in the first stage, then ten times smaller
-            after every sixth of the last one, which is 2,500 of BCP's 15,000 iterations on LA) or "constant".
+            after every sixth of the last one, which is 2,500 of BCP's 15,000 iterations on LA), "ua_mt_step" (ten times smaller
+            after 5 and 10 twelfths, which is 2,500 and 5,000 of UA-MT's 6,000 iterations) or "constant".
         warmup_iterations: Steps over which the learning rate rises from 0. Ours.
         gradient_clip: Largest norm of the gradient; 0 does not clip. Ours: 5.
         batch_labeled: Labeled samples of a step, an even number. BCP: 4 on LA.
