@@ -19,7 +19,7 @@ from semiseg.losses.latent import (
     soft_dice_loss,
 )
 from semiseg.methods.base import Task
-from semiseg.methods.semigda import ALIGN, AUTOENCODE, SEGMENT, SemiGDA
+from semiseg.methods.semigda import ALIGN, AUTOENCODE, SEGMENT, SemiGDA, _Branches
 from semiseg.networks import build_network
 from semiseg.networks.autoencoder import Decoder, Encoder, SkipAdapter
 from semiseg.training.loop import Fit
@@ -107,10 +107,15 @@ def test_drawn_latents_have_their_mean_and_spread_and_pass_gradients():
 
 
 def test_unlabeled_term_is_half_contained_in_the_supervised_pair():
-    """|a - g|^2 + |b - g|^2 = 2 |(a + b) / 2 - g|^2 + |a - b|^2 / 2."""
-    a, b, g = (torch.randn(2, 4, 3, generator=_generator(seed), dtype=torch.float64) for seed in range(3))
-    pair = (a - g).square().sum() + (b - g).square().sum()
-    torch.testing.assert_close(pair, 2 * ((a + b) / 2 - g).square().sum() + (a - b).square().sum() / 2)
+    """|a - g|^2 + |b - g|^2 = 2 |(a + b) / 2 - g|^2 + |a - b|^2 / 2, with the same latents on labeled and unlabeled images."""
+    method, masks = _method(), encode_labels(tiny_batch().labels, 2)
+    with torch.no_grad():
+        g = method.network.standardize(method.network.encoder(masks).mean)
+    a, b = (g + torch.randn(g.shape, generator=_generator(seed)) for seed in range(2))
+    terms = method._latent_terms(_Branches(torch.cat([a, a]), torch.cat([b, b]), None), masks, ramp=1.0)
+    middle = ((a + b) / 2 - g).square().mean()
+    torch.testing.assert_close(terms["latent_supervised"], 2 * middle + terms["latent_unlabeled"] / 2)
+    assert terms["latent_unlabeled"] > 1
 
 
 def test_only_the_supervised_term_keeps_latents_from_collapsing():
@@ -157,10 +162,19 @@ def test_soft_dice_of_a_soft_mask_with_itself_is_not_zero():
     assert found.item() == pytest.approx(1 / 3, abs=0.01)  # of uniform noise: 1 - (1/3) / (1/2)
 
 
-def test_certainty_of_hard_labels():
-    assert certain_from(0.1) == pytest.approx(0.933, abs=1e-3)
-    for p in (0.92, 0.94):
-        assert (p ** (1 / 0.1) >= 0.5) == (p >= certain_from(0.1))
+@pytest.mark.parametrize(("temperature", "limit"), [(0.1, 0.933), (1.0, 0.5)])
+def test_certainty_of_hard_labels(temperature, limit):
+    """p^(1 / temperature) >= 1/2; what is as certain but apart is not the largest component."""
+    assert certain_from(temperature) == pytest.approx(limit, abs=1e-3)
+    p = torch.full((1, 8, 8, 8), 0.01)
+    p[:, :, :, :3], p[:, :, :, 3:5], p[:, :2, :2, 7] = limit + 0.005, limit - 0.005, 0.99
+    other = p.flip(-1)
+    logits = [torch.stack([torch.zeros_like(one), one.logit()], dim=1).repeat(3, 1, 1, 1, 1) for one in (p, other)]
+    method = _method(cross_labels="hard", temperature=temperature)
+    found = method._targets(_Branches(torch.empty(0), torch.empty(0), tuple(logits)), count=1)
+    expected = torch.zeros(2, 1, 8, 8, 8)
+    expected[..., :3] = 1
+    assert torch.equal(found[0], expected) and torch.equal(found[1], expected.flip(-1))
 
 
 # ---- networks ----
