@@ -103,6 +103,24 @@ def test_dropout_is_for_training_only(name):
     assert torch.equal(still(x).logits, still(x).logits)
 
 
+@pytest.mark.parametrize("name", ("vnet", "resvnet"))
+@pytest.mark.parametrize("place", ("bottleneck", "head_input"))
+def test_whole_channels_drop_out_after_the_bottleneck_and_before_the_classifier(name, place):
+    network, given = small(name, width=4, dropout=0.5).train(), []
+    after = network.up[0] if place == "bottleneck" else network.head
+    after.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    channels = network(image(name, batch=8)).features[place].flatten(2)
+    alive = channels.abs().amax(2) > 0
+    dropped = given[0].flatten(2).abs().amax(2) == 0
+    assert 0.25 < dropped[alive].float().mean() < 0.75
+    torch.testing.assert_close(given[0].flatten(2), torch.where(dropped[..., None], 0.0, 2 * channels))
+
+
+def test_the_unet_drops_out_more_the_deeper_its_encoder_and_nothing_in_its_decoder():
+    rates = [module.p for module in build_network("unet2d", 1, 4).modules() if isinstance(module, nn.Dropout)]
+    assert rates == [0.05, 0.1, 0.2, 0.3, 0.5, 0, 0, 0, 0]
+
+
 @pytest.mark.parametrize("name", CHOOSABLE)
 def test_with_instance_normalization_a_sample_does_not_see_the_others(name):
     options = {"norm": "instance"}
