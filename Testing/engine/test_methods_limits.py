@@ -262,6 +262,45 @@ def student_and_teacher(**options):
     return student, Teacher(student, **options)
 
 
+def same_state(network, other):
+    state, theirs = network.state_dict(), other.state_dict()
+    return state.keys() == theirs.keys() and all(torch.equal(value, theirs[key]) for key, value in state.items())
+
+
+def test_a_teacher_starts_as_a_copy_that_does_not_move_with_the_student():
+    student = student_and_teacher()[0].train()
+    student(torch.randn(2, 1, 8, 8, 8) + 5)  # so that the buffers are not those of a fresh network
+    teacher = Teacher(student)
+    assert same_state(teacher.network, student)
+    with torch.no_grad():
+        for value in (*student.parameters(), *student.buffers()):
+            value.add_(1)
+    assert not any(torch.equal(value, student.state_dict()[key]) for key, value in teacher.network.state_dict().items())
+    teacher.copy_from(student)
+    assert same_state(teacher.network, student)
+
+
+@pytest.mark.parametrize(
+    ("name", "student", "options"),
+    [
+        ("supervised", "student", {}),
+        ("mean_teacher", "student", {}),
+        ("ua_mt", "student", {}),
+        ("cps", "students", {"starts": "kaiming and xavier"}),
+        ("bcp", "core.student", {}),
+        ("graphcl", "core.student", {}),
+        ("transmedseg", "core.student", {}),
+        ("micd", "students", {"starts": "kaiming"}),
+        ("semigda", "network", {}),
+    ],
+)
+def test_at_the_start_every_teacher_is_its_student(name, student, options):
+    """Also where a method draws the student's weights in its own way."""
+    method = make_method(name, **options)
+    (teacher,) = (module for module in method.modules() if isinstance(module, Teacher))
+    assert same_state(teacher.network, method.get_submodule(student))
+
+
 def test_a_teacher_moves_by_the_stated_share():
     student, teacher = student_and_teacher(decay=0.9)
     before = [parameter.clone() for parameter in teacher.parameters()]
