@@ -389,6 +389,23 @@ def test_a_process_may_take_over_its_own_lock(tmp_path):
         assert read_lock(tmp_path).device == "cpu"
 
 
+def test_a_lock_that_somebody_reads_is_handed_on_a_moment_later(tmp_path, monkeypatch):
+    """On Windows a file that is open elsewhere cannot be replaced."""
+    write_lock(tmp_path, os.getpid())
+    replace, refused = os.replace, []
+
+    def busy(*paths):
+        if len(refused) < 3:
+            refused.append(paths)
+            raise PermissionError(13, "The process cannot access the file")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    protocol.HeldLock(tmp_path, "cuda:1", "", "").__enter__().__exit__()
+    assert len(refused) == 3 and read_lock(tmp_path) is None
+
+
 def test_a_lock_that_is_handed_on_is_never_free(tmp_path, monkeypatch):
     """Nor is it taken from who got the folder after it was released."""
     with hold(tmp_path):

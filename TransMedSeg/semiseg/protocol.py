@@ -338,7 +338,8 @@ class HeldLock:
         owner = read_lock(self._run_dir)
         try:
             if owner is not None and owner.is_this_process:
-                write_text_atomically(self._path, json.dumps(self._document))  # its own, handed on without a moment in which nobody holds it
+                if owner.device != self._document["device"]:
+                    self._rewrite()  # its own, handed on without a moment in which nobody holds it
             else:
                 if owner is not None:
                     if owner.is_alive:
@@ -349,6 +350,14 @@ class HeldLock:
             raise BlockingIOError(11, "a worker that has just started") from error
         self._thread.start()
         return self
+
+    def _rewrite(self) -> None:
+        """Changes what the lock says. Windows replaces no file that somebody reads, and windows look at locks all the time."""
+        for _try in range(20):
+            with suppress(PermissionError):
+                return write_text_atomically(self._path, json.dumps(self._document))
+            time.sleep(0.05)
+        return write_text_atomically(self._path, json.dumps(self._document))
 
     def _create(self) -> None:
         """Makes the lock with its text already in it, so that no reader takes a waiting run for a working one."""
