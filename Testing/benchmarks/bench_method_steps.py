@@ -2,9 +2,11 @@
 
     PYTHONPATH=TransMedSeg python Testing/benchmarks/bench_method_steps.py [--threads 1] [--methods bcp transmedseg] [--memory]
 
-A *step* is what the loop does: losses, backward, optimizer, averages, in the last stage of the method (of `semigda` in each of its three). *Passes alone* are as many forward and backward
-passes of its networks on images of the same size, with a sum as loss, and the same optimizer step. The two take turns within one run, so a busy machine
-slows both alike; times are of the processor on a CPU. Data are loaded before the clock starts.
+A *step* is what the loop does: intensity changes, losses, backward, clipping, optimizer, averages, in the last stage of the method (of `semigda` in each of its
+three). Where a method labels whole cases beforehand, their labels come with the batch as in training; the rounds of labeling are in no step. *Passes alone* are as
+many forward and backward passes of its networks on images of the same size, with a sum as loss; *and update* adds the same clipping and optimizer step. The three
+take turns within one run, so a busy machine slows all alike; times are of the processor on a CPU. Some work comes in every fourth or eighth step alone, so times
+are summed over blocks of eight, no step left out, and a ratio is the median of those of the blocks. Patches are cut before the clock starts.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,12 @@ from semiseg.methods.semigda import SemiGDA
 from semiseg.training.cpu import prepare_cpu
 from semiseg.training.optimizer import make_optimizer
 from semiseg.training.options import TrainOptions
+
+BLOCK = 8
+"""Steps that are timed together: a multiple of TSA's four between two updates of its moments and of the eight between two looks at SemiGDA's gate."""
+
+WARM_UP = 2
+"""Steps before the first block, the last ones of an unseen block."""
 
 
 class Passes(NamedTuple):
@@ -54,9 +61,9 @@ PASSES = {
     "mean_teacher": Passes(1.0, 0.5, "student on all, teacher on the unlabeled"),
     "ua_mt": Passes(1.0, 4.5, "student on all, teacher nine times on the unlabeled"),
     "cps": Passes(2.0, 0.0, "two students on all"),
-    "bcp": Passes(0.5, 0.5, "student on two mixtures, teacher on the unlabeled"),
-    "graphcl": Passes(0.5, 0.5, "student on two mixtures, teacher on the unlabeled"),
-    "transmedseg": Passes(0.5, 0.5, "student on two mixtures, teacher on the unlabeled"),
+    "bcp": Passes(0.5, 0.0, "student on one labeled and one unlabeled image; in one step of four on two mixtures of all"),
+    "graphcl": Passes(0.5, 0.0, "student on one labeled and one unlabeled image"),
+    "transmedseg": Passes(0.5, 0.0, "student on one labeled and one unlabeled image"),
     "micd": Passes(3.0, 2.0, "two students on the labeled and on all masked, two teachers on all"),
     "semigda:ae": Passes(1.5, 0.0, "encoder and decoder on all images and the masks"),
     "semigda:align": Passes(1.0, 1.5, "mapping and residual encoder on all, frozen encoder on images and masks"),
@@ -79,37 +86,55 @@ class Contest:
         self.method = self.method.to(memory_format=torch.channels_last_3d).train()
         self.options = TrainOptions(**{**preset.training, "patch_size": patch, "iterations": 1000})
         self.optimizer = make_optimizer(self.method, self.options)
-        self.batch = make_batch(patch, device)
-        self.images = torch.cat([self.batch.labeled, self.batch.unlabeled])
-        self.number = 1
+        self.images, self.labels = noisy_balls(patch, device)
+        self.masks = encode_labels(self.labels[:2], 2)
+        self.seeds = even_seeds(BLOCK)
+        self.number = BLOCK - WARM_UP
         self.stage = stage or self.method.stages[-1].name
         self.method.start_stage(self.stage)
 
     def step(self) -> None:
-        progress = Progress(self.stage, 0.5, 0.5, self.number)
+        """Everything that training does in an iteration, but for cutting the patches."""
+        progress, batch = Progress(self.stage, 0.5, 0.5, self.number), self._batch()
         self.number += 1
-        self._learn(self.method(replace(self.batch, seed=self.number), progress)["total"])
+        self._learn(lambda: self.method(batch, progress)["total"])
+        self._update()
         self.method.after_step(progress)
 
+    def _batch(self) -> Batch:
+        """As training gives it: new streams, so that intensity is changed in every step; labels of unlabeled images in the stage before which whole cases get theirs."""
+        draws = [draw_intensity(generator_for(0, self.number, sample, "bench"), AugmentOptions().intensity) for sample in range(4)]
+        labels = self.labels[2:] if self.stage == self.method.case_labeling[0] else None
+        labeled, unlabeled = Stream.of(self.images[:2], self.labels[:2], draws[:2], [0, 1]), Stream.of(self.images[2:], labels, draws[2:], [0, 1])
+        return Batch(labeled, unlabeled, self.seeds[self.number % BLOCK])
+
     def passes_alone(self) -> None:
+        """The forward and backward passes of a step, and nothing else of it."""
+        self._learn(self._passes)
+
+    def passes_and_update(self) -> None:
+        """The same with clipping and the optimizer's step."""
+        self._learn(self._passes)
+        self._update()
+
+    def _passes(self) -> Tensor:
         if isinstance(self.method, SemiGDA):
-            self._learn(self._semigda_passes())
-        elif isinstance(self.method, MICD):
+            return self._semigda_passes()
+        if isinstance(self.method, MICD):
             with torch.no_grad():
                 for teacher in (self.method.teachers.network.first, self.method.teachers.network.second):
                     teacher(self.images)
             students = (self.method.students.first, self.method.students.second)
-            self._learn(sum(student(images).logits.mean() for student in students for images in (self.batch.labeled, self.images)))
-        else:
-            self._plain_passes()
+            return sum(student(images).logits.mean() for student in students for images in (self.images[:2], self.images))
+        return self._plain_passes()
 
     def _semigda_passes(self) -> Tensor:
-        network, masks = self.method.network, encode_labels(self.batch.labels, 2)
+        network = self.method.network
         if self.stage == "ae":
-            encoding = network.encoder(torch.cat([self.images, masks]))
+            encoding = network.encoder(torch.cat([self.images, self.masks]))
             return network.decoder(encoding.mean + encoding.log_variance).mean()
         with torch.no_grad():
-            encoding, _ = network.encoder(self.images), network.encoder(masks)
+            encoding, _ = network.encoder(self.images), network.encoder(self.masks)
         mapped = network.mapping(encoding.mean)
         direct, skips = network.residual_encoder(self.images)
         if self.stage == "align":
@@ -118,22 +143,23 @@ class Contest:
         second, _ = network.decode(direct, network.mask_adapters, skips)
         return first.mean() + second.mean()
 
-    def _plain_passes(self) -> None:
+    def _plain_passes(self) -> Tensor:
         students = students_of(self.method)
-        teacher = getattr(self.method, "teacher", None) or getattr(getattr(self.method, "core", None), "teacher", None)
         watched = round(self.passes.watching * len(self.images))
         each = round(self.passes.learning * len(self.images)) // len(students)
         half = len(self.images) // 2
         with torch.no_grad():
             for _ in range(watched // half):
-                teacher.network(self.images[:half])
-        self._learn(sum(student(self.images[:each]).logits.mean() for student in students))
+                self.method.teacher.network(self.images[:half])
+        return sum(student(self.images[:each]).logits.mean() for student in students)
 
-    def _learn(self, loss: Tensor) -> None:
+    def _learn(self, loss: Callable[[], Tensor]) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        learning = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        torch.nn.utils.clip_grad_norm_(learning, 5.0, foreach=True)
+        loss().backward()
+
+    def _update(self) -> None:
+        learning = [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
+        torch.nn.utils.clip_grad_norm_(learning, self.options.gradient_clip, foreach=True)
         self.optimizer.step()
 
 
@@ -149,15 +175,24 @@ def students_of(method: AbstractMethod) -> list[nn.Module]:
     raise SystemExit(f"{type(method).__name__}: its students were not found")
 
 
-def make_batch(patch: tuple[int, int, int], device: torch.device) -> Batch:
-    """Two labeled and two unlabeled noisy balls, with the intensity changes of the default augmentation drawn."""
+def noisy_balls(patch: tuple[int, int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Four images (sample, 1, *space), the first two of them the labeled ones, and the labels of all (sample, *space)."""
     generator = torch.Generator().manual_seed(0)
     axes = torch.meshgrid(*(torch.linspace(-1, 1, side) for side in patch), indexing="ij")
     ball = (sum(axis.square() for axis in axes) < 0.4).long().expand(4, *patch).contiguous()
     images = (ball + 0.5 * torch.randn(4, *patch, generator=generator))[:, None]
-    draws = [draw_intensity(generator_for(0, 0, sample, "bench"), AugmentOptions().intensity) for sample in range(4)]
-    images, ball = images.to(device), ball.to(device)
-    return Batch(Stream.of(images[:2], ball[:2], draws[:2], [0, 1]), Stream.of(images[2:], None, draws[2:], [0, 1]), 0)
+    return images.to(device), ball.to(device)
+
+
+def even_seeds(count: int) -> list[int]:
+    """Seeds whose first draws lie one in each ``count``-th of [0, 1): of so many steps a quarter is mixed where a method mixes with probability 1/4."""
+    found: dict[int, int] = {}
+    seed = 0
+    while len(found) < count:
+        first = float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
+        found.setdefault(int(first * count), seed)
+        seed += 1
+    return list(found.values())
 
 
 def seconds(work: Callable[[], None], device: torch.device) -> float:
@@ -171,9 +206,35 @@ def seconds(work: Callable[[], None], device: torch.device) -> float:
     return clock() - start
 
 
-def typical(values: list[float]) -> float:
-    """Mean without the slowest third: steps that other programs disturbed."""
-    return statistics.fmean(sorted(values)[: max(2 * len(values) // 3, 1)])
+class Times(NamedTuple):
+    """Seconds of each block of steps, the same blocks in every list."""
+
+    step: list[float]
+    passes: list[float]
+    update: list[float]
+
+
+def measure(contests: dict[str, Contest], num_blocks: int, device: torch.device) -> dict[str, Times]:
+    """Times steps, passes alone and passes with update in turns, of all methods in turns."""
+    times = {name: Times(*([0.0] * num_blocks for _ in Times._fields)) for name in contests}
+    for number in range(-WARM_UP, num_blocks * BLOCK):
+        for name, contest in contests.items():
+            turn = [seconds(work, device) for work in (contest.step, contest.passes_alone, contest.passes_and_update)]
+            for found, value in zip(times[name], turn):
+                if number >= 0:
+                    found[number // BLOCK] += value
+    return times
+
+
+def milliseconds(blocks: list[float]) -> str:
+    """Of one step: the median of the blocks."""
+    return f"{1e3 * statistics.median(blocks) / BLOCK:.0f}"
+
+
+def ratio(blocks: list[float], others: list[float]) -> str:
+    """Median of the blocks, and the smallest and the largest."""
+    found = sorted(one / other for one, other in zip(blocks, others))
+    return f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
 
 
 def _peak_mib(name: str, patch: tuple[int, int, int], width: int, answer: object) -> None:
@@ -195,38 +256,37 @@ def peak_mib(name: str, patch: tuple[int, int, int], width: int) -> float:
     return value
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=list(PASSES), choices=list(PASSES))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--blocks", type=int, default=3, help=f"of {BLOCK} steps each (3)")
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--patch", type=int, nargs=3, default=(48, 64, 64), metavar=("SLICE", "ROW", "COLUMN"))
     parser.add_argument("--memory", action="store_true", help="also the peak memory, a process each (Linux, CPU)")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
     torch.set_num_threads(options.threads)
     prepare_cpu()
     device, patch = torch.device(options.device), tuple(options.patch)
     names = list(dict.fromkeys(["supervised", *options.methods]))
-    contests = {name: Contest(name, patch, options.width, device) for name in names}
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names}
-    for number in range(options.steps + 2):
-        for name, contest in contests.items():
-            pair = seconds(contest.step, device), seconds(contest.passes_alone, device)
-            if number >= 2:
-                for found, value in zip(times[name], pair):
-                    found.append(value)
+    times = measure({name: Contest(name, patch, options.width, device) for name in names}, options.blocks, device)
     print(f"torch {torch.__version__}, {device}, {options.threads} threads, V-Net of width {options.width} with coarse_stem, patch {patch}, 2 + 2 images")
+    print(f"{options.blocks} blocks of {BLOCK} steps: medians, in brackets the smallest and the largest ratio of a block")
     print(f"not measured: {', '.join(set(METHODS) - {name.partition(':')[0] for name in names}) or 'none'}\n")
-    print("| method | passes | step, ms | passes alone, ms | step / passes | step / supervised |" + (" peak, MiB |" if options.memory else ""))
-    print("|---|---|---|---|---|---|" + ("---|" if options.memory else ""))
-    plain = typical(times["supervised"][0])
+    titles = ["method", "passes", "step, ms", "passes, ms", "with update, ms", "step / passes", "step / passes with update", "step / supervised"]
+    titles += ["peak, MiB"] if options.memory else []
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for name in names:
-        step, alone = (typical(values) for values in times[name])
-        ratio = statistics.median(one / other for one, other in zip(*times[name]))
-        memory = f" {peak_mib(name, patch, options.width):.0f} |" if options.memory else ""
-        print(f"| `{name}` | {PASSES[name].specified} | {1e3 * step:.0f} | {1e3 * alone:.0f} | {ratio:.2f} | {step / plain:.2f} |{memory}", flush=True)
+        step, passes, update = times[name]
+        cells = [f"`{name}`", PASSES[name].specified, *map(milliseconds, times[name])]
+        cells += [ratio(step, passes), ratio(step, update), ratio(step, times["supervised"].step).partition(" ")[0]]
+        cells += [f"{peak_mib(name, patch, options.width):.0f}"] if options.memory else []
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
