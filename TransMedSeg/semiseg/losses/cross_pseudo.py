@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .consistency import symmetric_kl, weighted_mean
+from .most_probable import most_probable
 from .segmentation import cross_entropy_map
 
 
@@ -47,8 +48,8 @@ def cross_pseudo_loss(
         first_weight_C: Class weights of the first network's loss.
         second_weight_C: Class weights of the second's.
     """
-    first_labels_BX = first_BCX.detach().argmax(1) if first_labels_BX is None else first_labels_BX
-    second_labels_BX = second_BCX.detach().argmax(1) if second_labels_BX is None else second_labels_BX
+    first_labels_BX = most_probable(first_BCX) if first_labels_BX is None else first_labels_BX
+    second_labels_BX = most_probable(second_BCX) if second_labels_BX is None else second_labels_BX
     return weighted_cross_entropy(first_BCX, second_labels_BX, first_weight_C) + weighted_cross_entropy(
         second_BCX, first_labels_BX, second_weight_C
     )

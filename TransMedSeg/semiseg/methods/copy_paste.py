@@ -76,6 +76,8 @@ def copy_paste_loss(
         cross_entropy_BX = -log_p_BCX.gather(1, labels_BX[:, None]).squeeze(1)
         total = log_p_BCX.new_zeros(())
         for region, weight in ((frame, frame_weight), (~frame, core_weight)):
+            if weight == 0:
+                continue  # whole images have no core
             region_BX = region.to(log_p_BCX.dtype).expand_as(cross_entropy_BX)
             if weight_BX is not None:
                 region_BX = region_BX * weight_BX.to(log_p_BCX.dtype)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..data.batches import Batch
 from ..losses.consistency import gaussian_rampup
 from ..losses.cross_pseudo import cross_pseudo_loss
+from ..losses.most_probable import most_probable
 from ..losses.segmentation import dice_and_cross_entropy
 from ..networks.initialization import initialize
 from ..networks.two_networks import TwoNetworks, pair_by_name
@@ -90,10 +91,9 @@ class CPS(AbstractMethod):
         if batch.unlabeled is not None:
             start = 0 if self.options.labeled_too else count
             weight = self.options.weight * gaussian_rampup(progress.overall)
-            terms["cross"] = weight * cross_pseudo_loss(first[start:], second[start:])
-            self.disagreement.copy_(
-                (first[count:].detach().argmax(1) != second[count:].detach().argmax(1)).float().mean()
-            )
+            labels = most_probable(first[start:]), most_probable(second[start:])
+            terms["cross"] = weight * cross_pseudo_loss(first[start:], second[start:], *labels)
+            self.disagreement.copy_((labels[0] != labels[1])[count - start :].float().mean())
         return total_of(terms)
 
     def after_step(self, progress: Progress) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..losses.consistency import gaussian_rampup, mean_square
+from ..losses.most_probable import most_probable
 from ..losses.segmentation import dice_and_cross_entropy
 from ..networks.output import NetworkOutput
 from .base import AbstractMethod, Progress, Task, total_of
@@ -91,7 +92,7 @@ class MeanTeacher(AbstractMethod):
     def _tsa(self, output: NetworkOutput, taught: NetworkOutput, labels: Tensor, progress: Progress) -> Tensor:
         """TSA on the labeled part; the teacher's classes sort the unlabeled features."""
         count, features = len(labels), output.features["head_input"]
-        pseudo = taught.logits.argmax(1)
+        pseudo = most_probable(taught.logits)
         source = taught.features["head_input"] if self.options.statistics == "teacher" else features[count:]
         target = source, pseudo, self.tsa.trusted(taught.logits, torch.ones_like(pseudo, dtype=torch.bool))
         truth = torch.ones_like(labels, dtype=torch.bool)

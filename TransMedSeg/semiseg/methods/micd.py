@@ -30,6 +30,7 @@ from ..losses.class_weights import DifficultyWeights, RarityWeights, weighted_di
 from ..losses.consistency import gaussian_rampup
 from ..losses.cross_pseudo import cross_feature_loss, cross_pseudo_loss, weighted_cross_entropy
 from ..losses.masking import block_mask
+from ..losses.most_probable import most_probable
 from ..losses.segmentation import dice_and_cross_entropy
 from ..networks import NETWORKS, build_network
 from ..networks.initialization import initialize
@@ -178,7 +179,7 @@ class MICD(AbstractMethod):
         labels: tuple[Tensor | None, Tensor | None] = None, None
         if self.options.cross_labels == "clean":
             with torch.no_grad():
-                labels = self.students.first(images).logits.argmax(1), self.students.second(images).logits.argmax(1)
+                labels = most_probable(self.students.first(images).logits), most_probable(self.students.second(images).logits)
         return cross_pseudo_loss(masked[0].logits, masked[1].logits, *labels, *self._class_weights())
 
     def _feature(self, masked: tuple[NetworkOutput, NetworkOutput]) -> Tensor:
@@ -192,7 +193,7 @@ class MICD(AbstractMethod):
         start = 0 if self.options.discrepancy_labeled else count
         teachers = self.teachers.network
         with torch.no_grad():
-            labels = [teacher(images[start:]).logits.argmax(1) for teacher in (teachers.first, teachers.second)]
+            labels = [most_probable(teacher(images[start:]).logits) for teacher in (teachers.first, teachers.second)]
         first, second = (
             weighted_cross_entropy(output.logits[start:], label, weight)
             for output, label, weight in zip(masked, labels, self._class_weights())
@@ -208,10 +209,10 @@ class MICD(AbstractMethod):
     @torch.no_grad()
     def _watch(self, masked: tuple[NetworkOutput, NetworkOutput], clean: tuple[Tensor, Tensor], labels: Tensor) -> None:
         """Moves the class weights and the diagnostics; before the losses, so that a step uses its own weights."""
-        first, second = (output.logits[len(labels) :].argmax(1) for output in masked)
+        first, second = (most_probable(output.logits[len(labels) :]) for output in masked)
         self.disagreement.copy_((first != second).float().mean())
         if self.difficulty is not None and self.rarity is not None:
-            self.difficulty.update(clean[0].argmax(1), labels)
+            self.difficulty.update(most_probable(clean[0]), labels)
             self.rarity.update(second, labels)
 
     def after_step(self, progress: Progress) -> None:
