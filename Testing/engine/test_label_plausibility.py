@@ -41,7 +41,7 @@ def test_a_case_in_which_nothing_was_found_is_left_out_of_the_round(monkeypatch)
     (warning,) = [values["message"] for kind, values in told if kind == "warning"]
     assert warning.startswith("The labels found in 1 of 2 unlabeled cases are empty") and warning.endswith(": case 3.")
     numbers = {values["name"]: values["value"] for kind, values in told if kind == "scalar"}
-    assert numbers["pseudo_labels_refused"] == 1
+    assert numbers["pseudo_label_refused"] == 0.5
     assert numbers["pseudo_label_share"] == pytest.approx(np.mean([(cases.arrays(2)[1] > 0).mean(), 0.0]))
 
 

@@ -76,6 +76,7 @@ def _titles() -> dict[str, str]:
         "learning_rate": _("learning rate"),
         "pseudo_label_share": _("volume (share of the image)"),
         "pseudo_label_entropy": _("entropy"),
+        "pseudo_label_refused": _("refused (share of the volumes)"),
         "gpu_memory_gb": _("GPU memory"),
     }
 

@@ -103,7 +103,7 @@ class CaseLabels:
         refused = implausible_cases({index: self._volume_ml(index, label) for index, label in labels.items()}, self._drawn_ml())
         for index in refused:
             labels[index] = np.full_like(labels[index], REFUSED)
-        self._report("scalar", name="pseudo_labels_refused", value=len(refused), step=iteration)
+        self._report("scalar", name="pseudo_label_refused", value=len(refused) / len(labels), step=iteration)
         if refused:
             names = [self._prepared.cases[index].id for index in refused]
             self._report("warning", code="", message=words_for_refused(names, len(labels)), hint="")
