@@ -18,6 +18,7 @@ DATA_WORD = "$DATA"
 
 _SET_BY_THE_STUDY = ("seed", "num_labeled", "prepared", "baseline", "minutes", "device", "threads", "best_on_test", "first_stages")
 _JOB_FIELDS = tuple(entry.name for entry in fields(TrainJob) if entry.name not in _SET_BY_THE_STUDY)
+_LENGTHS = ("training.iterations", "training.minutes")
 _GROUPS = ("preprocessing", "network_options", "method_options", "training", "augment")
 
 
@@ -256,6 +257,7 @@ def _job_fields(path: Path, key: str, values: Mapping[str, Any]) -> dict[str, An
     nested: dict[str, Any] = {}
     for name, value in values.items():
         check_option(path, f"{key}.{name}", name)
+        _check_group(path, f"{key}.{name}", name, value)
         put(nested, name, value)
     return nested
 
@@ -269,8 +271,14 @@ def check_option(path: Path, key: str, name: str) -> None:
         raise wrong(path, key, f"a training has no option {first!r}", f"It has {', '.join(_JOB_FIELDS)}.")
     if dot and (first not in _GROUPS or "." in rest or not rest):
         raise wrong(path, key, f"{name!r} is not the name of an option", f"Groups of options are {', '.join(_GROUPS)}.")
-    if name in ("training.iterations", "training.minutes"):
+    if name in _LENGTHS:
         raise wrong(path, key, "the length is decided by the budget")
+
+
+def _check_group(path: Path, key: str, name: str, value: Any) -> None:
+    """The same for a whole group: what a name with dots may not say, an option inside of it may not say either."""
+    for option in value if name in _GROUPS and isinstance(value, Mapping) else ():
+        check_option(path, f"{key}.{option}", f"{name}.{option}")
 
 
 def put(values: dict[str, Any], name: str, value: Any) -> None:
@@ -291,6 +299,8 @@ def _grid(path: Path, key: str, values: Any) -> dict[str, list[Any]]:
         check_option(path, f"{key}.{name}", name)
         if not isinstance(choices, list) or not choices:
             raise wrong(path, f"{key}.{name}", f"expected a list of values, found {choices!r}")
+        for value in choices:
+            _check_group(path, f"{key}.{name}", name, value)
     return values
 
 
