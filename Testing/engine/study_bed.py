@@ -45,6 +45,11 @@ def write(name, value):
 
 
 tell("started")
+wishes = next((parent / "wishes.json" for parent in folder.parents if (parent / "wishes.json").exists()), None)
+wish = json.loads(wishes.read_text()).get(folder.name, "") if wishes else ""
+if wish == "fail":
+    tell("failed", code="E206", message="Training needs more memory.", hint="Take less.", path="/there/case.nrrd")
+    sys.exit(2)
 if verb == "phantom":
     write("cohort/cohort.json", {})
 elif verb == "prepare":
@@ -56,11 +61,6 @@ elif verb == "measure":
     write("result.json", {"step_s": step_s, "iterations": round(60 * options["training"].get("minutes", 0) / step_s), **patches})
 else:
     method = options["method"]
-    wishes = folder.parents[1] / "wishes.json"
-    wish = json.loads(wishes.read_text()).get(folder.name, "") if wishes.exists() else ""
-    if wish == "fail":
-        tell("failed", code="E206", message="Training needs more memory.", hint="Take less.")
-        sys.exit(2)
     if wish == "die":
         os.kill(os.getpid(), 9)
     if wish == "wait":
@@ -92,7 +92,7 @@ tell("finished", result={})
 
 
 def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every worker started from now on is the stand-in. ``wishes.json`` in a study's folder says what a run shall do: fail, die, wait, selected."""
+    """Every worker started from now on is the stand-in. ``wishes.json`` beside a study's folder says what a run shall do: fail, die, wait, selected."""
     from semiseg.metrics.score import METRICS
 
     prepared = {"format": FORMAT, "preprocessing": Preprocessing().to_json(), "labels": [{"value": 1, "name": "left atrium"}], "messages": [], "cases": []}
@@ -124,9 +124,8 @@ def write_study(folder: Path, **changes: Any) -> Path:
 
 
 def wish(out_dir: Path, **runs: str) -> None:
-    """What runs shall do, by id with underscores for hyphens."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / "wishes.json").write_text(json.dumps({name.replace("__", "-"): what for name, what in runs.items()}))
+    """What runs shall do, by the name of their folder; nothing else is wished any more."""
+    (out_dir.parent / "wishes.json").write_text(json.dumps(runs))
 
 
 def starts(out_dir: Path) -> dict[str, int]:

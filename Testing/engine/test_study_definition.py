@@ -75,8 +75,12 @@ WRONG = [
     ("epochs", {"epochs": 5}, "no such key"),
     ("title", {"title": None}, "missing"),
     ("data", {"data": {"name": "x"}}, "either phantom, or labeled"),
-    ("data[0] (data).phantom", {"data": {"phantom": {"size": 5}}}, "expected a text"),
-    ("data[0]", {"data": {"phantom": {"num_held_out": 0}}}, "no case is held out"),
+    ("data.phantom", {"data": {"phantom": {"size": 5}}}, "expected a text"),
+    ("data.phantom", {"data": {"phantom": {"size": "tiny"}}}, "one of full, half, quarter"),
+    ("data.phantom", {"data": {"phantom": {"site_mix": {"labeled": {"A": "much"}}}}}, "site mix of 'labeled'"),
+    ("data.phantom", {"data": {"phantom": {"appendage": {"labeled": 2}}}}, "numbers from 0 to 1"),
+    ("data[1] (b).phantom", {"data": [{"name": "a", "phantom": {"num_labeled": 4}}, {"name": "b", "phantom": {"num_unlabeled": -1}}]}, "0 or more"),
+    ("data.phantom.num_held_out", {"data": {"phantom": {"num_held_out": 0}}}, "no case is held out"),
     ("data.labeled", {"data": {"labeled": "here"}}, "list of paths"),
     ("common.speed", {"common": {"speed": 5}}, "no option 'speed'"),
     ("rows[1].take.method_options.margins", {"rows": [{"method": "bcp"}, {"method": "transmedseg", "take": {"method_options.margins": {"row": "G", "scalars": ["a"]}}}]}, "no other row"),
@@ -109,7 +113,7 @@ def test_a_wrong_study_ends_with_code_2_and_starts_nothing(tmp_path, capsys):
     assert "not JSON" in (text := capsys.readouterr().err) and "no study file" in text
 
 
-def test_labels_are_counted_in_a_folder_of_files(tmp_path):
+def test_labels_are_counted_in_a_folder_of_files(tmp_path, capsys):
     folder = builders.write_cohort(tmp_path / "cases", 3, 1, 2)
     data = {"name": "files", "labeled": ["$DATA"]}
     path = write_study(tmp_path, data=data, labels=[3])
@@ -120,8 +124,12 @@ def test_labels_are_counted_in_a_folder_of_files(tmp_path):
         check_study(read_study(path))
     with pytest.raises(InputError, match="4 labeled cases are asked for"):
         check_study(read_study(write_study(tmp_path, data=data, labels=[4]), folder))
-    with pytest.raises(InputError, match="data"):
-        check_study(read_study(path, tmp_path / "nowhere"))
+    assert main(["study", str(path), str(tmp_path / "out"), "--data", str(tmp_path / "nowhere"), "--dry-run"]) == 2
+    text = capsys.readouterr().err
+    assert "named with --data does not exist" in text and text.count("Name the folder of the data.") == 1
+    with pytest.raises(InputError) as raised:
+        check_study(read_study(write_study(tmp_path, data={"labeled": ["nowhere"]})))
+    assert str(raised.value).count(raised.value.hint) == 1 and "nowhere" in raised.value.message and "study's data does" in raised.value.message
 
 
 def test_relative_paths_start_at_the_study_file(tmp_path):

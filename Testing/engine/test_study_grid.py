@@ -17,9 +17,10 @@ from study_bed import PYTHON, stand_in, starts, wish, write_study
 from semiseg.cli import main
 from semiseg.distributed import World
 from semiseg.errors import InputError
-from semiseg.protocol import ExitCode, read_events, read_job
+from semiseg.protocol import ExitCode, Job, read_events, read_job, write_job
 from semiseg.study.conduct import StudyJob, make_plan, run_study
 from semiseg.study.record import changes, mean_scalars
+from semiseg.study.schedule import Schedule, Task, _Running
 from semiseg.study.slots import make_slots
 from semiseg.worker import run_folder
 
@@ -104,15 +105,15 @@ def test_changes_are_told_leaf_by_leaf():
 def test_a_failed_run_is_shown_and_does_not_stop_the_grid(tmp_path, capsys):
     path, out_dir = write_study(tmp_path), tmp_path / "out"
     wish(out_dir, **{"supervised-2labels-seed0": "fail", "bcp-4labels-seed0": "die"})
-    assert study(path, out_dir) == 0
+    assert study(path, out_dir) == ExitCode.REFUSED, "a script must not take it for a whole table"
     shown = capsys.readouterr()
     assert "E206" in shown.err and "needs more memory" in shown.err and "memory ran out" in shown.err
-    assert "6 of 8 runs are done" in shown.out
+    assert f"6 of 8 runs are done, 2 failed: see {out_dir / 'report.html'}" in shown.out and "(/there/case.nrrd)" in shown.err
     failed = json.loads((out_dir / "result.json").read_text())["failed"]
     assert set(failed) == {"supervised-2labels-seed0", "bcp-4labels-seed0"}
     page = (out_dir / "report.html").read_text()
     assert "2 failed" in page and "Training needs more memory." in page and "2 of 8 runs are missing" in page
-    (out_dir / "wishes.json").unlink()
+    wish(out_dir)
     assert study(path, out_dir) == 0, "what failed is tried again at the next start"
     assert starts(out_dir)["supervised-2labels-seed0"] == 2 and starts(out_dir)["bcp-2labels-seed0"] == 1
 
@@ -131,7 +132,7 @@ def until(condition, seconds: float = 240.0) -> None:
         time.sleep(0.01)
 
 
-def test_a_stop_file_ends_the_study_and_the_next_start_continues(tmp_path):
+def test_a_stop_file_ends_the_study_and_the_next_start_continues(tmp_path, capsys):
     path, out_dir = write_study(tmp_path), tmp_path / "out"
     wish(out_dir, **{"bcp-2labels-seed0": "wait"})
 
@@ -147,12 +148,13 @@ def test_a_stop_file_ends_the_study_and_the_next_start_continues(tmp_path):
     thread.join()
     events = read_events(out_dir / "events.jsonl")[0]
     assert events[-1]["kind"] == "stopped" and events[-1]["step"] == 1
+    assert "Stopped: 1 of 8 runs done. The same command continues." in capsys.readouterr().err
     assert starts(out_dir) == {"supervised-2labels-seed0": 1, "bcp-2labels-seed0": 1} and (out_dir / "report.html").exists()
     job = out_dir / "runs" / "bcp-2labels-seed0" / "job.json"
     document = json.loads(job.read_text())
     document["options"]["training"]["filled_in"] = True  # as the worker does
     job.write_text(json.dumps(document))
-    (out_dir / "wishes.json").unlink()
+    wish(out_dir)
     assert study(path, out_dir) == 0
     assert starts(out_dir) == {name: 2 if name == "bcp-2labels-seed0" else 1 for name in starts(out_dir)} and len(starts(out_dir)) == 8
     assert json.loads(job.read_text())["options"]["training"]["filled_in"], "a run that was begun keeps its resolved job"
@@ -191,7 +193,7 @@ def test_a_killed_study_is_continued(tmp_path, engine_environment):
         victim.wait()
     (waiting / "stop").touch()  # its worker lives on until it is told
     until(lambda: read_events(waiting / "events.jsonl")[0][-1]["kind"] == "stopped")
-    (out_dir / "wishes.json").unlink()
+    wish(out_dir)
     assert study(path, out_dir) == 0
     assert starts(out_dir) == {name: 2 if name == "bcp-2labels-seed0" else 1 for name in starts(out_dir)} and len(starts(out_dir)) == 8
 
@@ -203,6 +205,7 @@ def test_a_run_that_lives_elsewhere_is_left_alone(tmp_path):
     assert study(path, other) == 0
     run_dir, claim = out_dir / "runs" / "bcp-2labels-seed0", out_dir / "claims" / "bcp-2labels-seed0"
     claim.mkdir(parents=True)
+    write_job(out_dir, Job("study"))
     (claim / "run.lock").write_text(json.dumps({"pid": os.getppid(), "host": os.uname().nodename, "device": "", "engine": "", "version": ""}))
     os.utime(claim / "run.lock", (time.time() + 3600,) * 2)  # nobody renews it
 
@@ -285,6 +288,29 @@ def test_progress_counts_the_grid_and_knows_what_is_left(tmp_path):
     found = [event for event in read_events(out_dir / "events.jsonl")[0] if event["kind"] == "progress" and event["total"] == 8]
     assert found[-1]["done"] == 8 and [one["done"] for one in found] == sorted(one["done"] for one in found)
     assert max(one["eta_s"] for one in found if one["eta_s"] is not None) <= 8 * 60 * 1.2
+
+
+def schedule_of(tmp_path, remaining) -> Schedule:
+    """Two tasks that wait and one that runs."""
+    slot = make_slots("cpu", 1, 1)
+    tasks = [Task(name, name, tmp_path, {}, "train", dict, lambda folder: False) for name in ("runs", "known", "unknown")]
+    schedule = Schedule(tasks[1:], slot, tmp_path, lambda kind, **values: None, 0.0, lambda task: remaining.get(task.id))
+    schedule._running.append(_Running(tasks[0], 0, None, None, tmp_path, time.monotonic()))
+    return schedule
+
+
+def test_the_progress_of_a_run_never_goes_back(tmp_path):
+    """Scoring and looks at the held-out cases count from zero again."""
+    schedule = schedule_of(tmp_path, {})
+    (running,) = schedule._running
+    for what, done, fraction in (("train", 6, 0.6), ("scoring", 1, 0.6), ("train", 5, 0.6), ("segmenting", 10, 0.6), ("train", 9, 0.9)):
+        schedule._hear(running, "progress", {"what": what, "done": done, "total": 10, "eta_s": 7.0})
+        assert running.fraction == fraction and running.eta_s == (7.0 if what == "train" else None)
+
+
+def test_a_row_that_nobody_knows_counts_as_the_mean_of_the_others(tmp_path):
+    assert schedule_of(tmp_path, {})._eta_s() is None
+    assert schedule_of(tmp_path, {"runs": 10.0, "known": 20.0})._eta_s() == pytest.approx(10 + 20 + 15, abs=0.5)
 
 
 def test_what_is_left_is_shared_by_all_ranks(tmp_path, events):

@@ -20,7 +20,7 @@ from study_bed import CASES, DIFFICULTY, stand_in, starts, wish, write_study
 from semiseg.cli import main
 from semiseg.data.cache import PreparedCase
 from semiseg.metrics.score import PREDICTION_EMPTY
-from semiseg.protocol import read_events
+from semiseg.protocol import Job, read_events, write_job
 from semiseg.study.conduct import StudyJob, make_plan
 from semiseg.study.plots import short_names
 from semiseg.study.record import num_starts
@@ -129,7 +129,7 @@ def done(tmp_path_factory):
         stand_in(folder, patch)
         patch.setattr("semiseg.study.schedule._SECONDS_BETWEEN_LOOKS", 0.01)
         wish(out_dir, **{"bcp-4labels-seed1": "fail"})
-        assert main(["study", str(path), str(out_dir), "--device", "cpu"]) == 0
+        assert main(["study", str(path), str(out_dir), "--device", "cpu"]) == 2, "a run failed"
     return path, out_dir
 
 
@@ -463,7 +463,7 @@ def on_cluster(path: Path, out_dir: Path, *parameters: str) -> int:
 def test_jobs_of_a_cluster_share_the_grid(cluster, tmp_path):
     path, out_dir = write_study(tmp_path), tmp_path / "out"
     wish(out_dir, **{"bcp-4labels-seed1": "fail"})
-    assert on_cluster(path, out_dir, "timeout_min=60", "slurm_partition=gpu") == 0
+    assert on_cluster(path, out_dir, "timeout_min=60", "slurm_partition=gpu") == 2
     assert AutoExecutor.parameters == {"timeout_min": 60, "slurm_partition": "gpu"} and len(AutoExecutor.handles) == 2
     assert starts(out_dir) == {name: 1 for name in starts(out_dir)} and len(starts(out_dir)) == 8, "what failed in this study is not tried again by the next job"
     assert list(json.loads((out_dir / "result.json").read_text())["failed"]) == ["bcp-4labels-seed1"]
@@ -475,6 +475,7 @@ def test_the_grid_on_a_cluster_knows_what_is_left(cluster, tmp_path):
     path, out_dir = write_study(tmp_path, budget={"seconds": 60}), tmp_path / "out"
     half = out_dir / "runs" / "bcp-2labels-seed0"
     half.mkdir(parents=True)
+    write_job(out_dir, Job("study"))
     (half / "events.jsonl").write_text('{"kind": "progress", "time": 0.0, "what": "train", "done": 15, "total": 30}\n')
     assert on_cluster(path, out_dir) == 0
     found = [event["eta_s"] for event in read_events(out_dir / "events.jsonl")[0] if event["kind"] == "progress" and event["what"] == "study"]

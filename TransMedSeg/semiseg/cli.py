@@ -22,7 +22,7 @@ _SET_HELP = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code (0 finished, 1 our defect, 2 refused or no case could be segmented, 3 stopped; 0 as well under torchrun)."""
+    """Runs one command; returns its exit code (0 finished, 1 our defect, 2 refused, no case could be segmented or a run of a study failed, 3 stopped; 0 as well under torchrun)."""
     args = _parser().parse_args(arguments)
     terminal = Terminal()
     try:
@@ -305,9 +305,32 @@ def _phantom(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _study(args: argparse.Namespace, terminal: Terminal) -> int:
+    from .distributed import is_first_process
     from .study.conduct import StudyJob, make_plan
-    from .study.dry_run import listing
+    from .study.dry_run import listing, refusal
+    from .study.folder import check_folder
+    from .study.record import last_event
 
+    options = _study_options(args)
+    plan, sentences = make_plan(StudyJob(**options), args.out, needs_data=not args.dry_run)
+    if not args.dry_run:
+        if is_first_process():  # the others find its lock, and its job
+            check_folder(args.out)
+        code = _in_folder(args.out, "study", options, terminal, lambda result: _study_in_words(result, args))
+        ending = last_event(args.out) or {}
+        if code == ExitCode.REFUSED and ending.get("kind") == "finished":  # some of its runs failed
+            print(_study_in_words(ending["result"], args))
+        if not args.measure or code in (ExitCode.CRASHED, ExitCode.STOPPED):
+            return code
+    for sentence in sentences:
+        terminal("warning", message=sentence)
+    print(listing(plan, args.jobs))
+    if args.dry_run and (reason := refusal(plan, args.redo_changed)):
+        print(f"The start will refuse: {reason}")
+    return 0 if args.dry_run else code
+
+
+def _study_options(args: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {
         "study": str(args.study.resolve()),
         "data": "" if args.data is None else str(args.data.resolve()),
@@ -322,20 +345,25 @@ def _study(args: argparse.Namespace, terminal: Terminal) -> int:
         options["cluster"] = {}
         for setting in args.cluster:
             _set(options["cluster"], setting)
-    if not args.dry_run:
-        code = _in_folder(args.out, "study", options, terminal, lambda result: f"{result['done']} of {result['runs']} runs are done. Report: {result.get('report', 'none yet')}")
-        if code != ExitCode.FINISHED or not args.measure:
-            return code
-    plan, sentences = make_plan(StudyJob(**options), args.out, needs_data=False)
-    for sentence in sentences:
-        terminal("warning", message=sentence)
-    print(listing(plan, args.jobs))
-    return 0
+    return options
+
+
+def _study_in_words(result: dict[str, Any], args: argparse.Namespace) -> str:
+    num_failed, where = len(result["failed"]), result.get("report")
+    if args.measure:
+        return f"Measured, but {num_failed} parts of it failed: {', '.join(result['failed'])}." if num_failed else "Measured."
+    failed = f", {num_failed} failed: see {where}" if num_failed else f". Report: {where}"
+    return f"{result['done']} of {result['runs']} runs are done{failed}"
 
 
 def _report(args: argparse.Namespace, _: Terminal) -> int:
     from .report import write_report
 
+    if (args.run_dir / JOB_FILE).exists() and read_job(args.run_dir).verb == "study":
+        from .study.conduct import report_again
+
+        print(report_again(args.run_dir))
+        return 0
     print(write_report(args.run_dir))
     return 0
 
@@ -353,7 +381,8 @@ def _in_folder(folder: Path, verb: str, options: dict[str, Any], terminal: Termi
     from .worker import run_folder
 
     _make_folder(folder)
-    write_job(folder, Job(verb, options))
+    if is_first_process():  # the others wait for it before they read the job
+        write_job(folder, Job(verb, options))
     code = run_folder(folder, terminal)
     if code == ExitCode.FINISHED and is_first_process():  # another rank may end before the result is written
         print(text(last_result(folder)))

@@ -75,7 +75,7 @@ class Terminal:
             self._line(f"Saved {values['what']}: {values['path']}")
 
     def _on_stopped(self, values: dict[str, Any]) -> None:
-        self._line(f"Stopped at step {values['step']}. Run the same folder again to continue.")
+        self._line(str(values.get("message") or f"Stopped at step {values['step']}. Run the same folder again to continue."))
 
     def _on_paused(self, values: dict[str, Any]) -> None:
         self._on_failed(values)

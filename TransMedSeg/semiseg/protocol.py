@@ -52,7 +52,7 @@ EVENT_KINDS = {
     "preview": "path of a picture, image, labels, position_mm, step, case, slice, dice",
     "state": "one sentence about how it goes",
     "finished": "result",
-    "stopped": "step; the run can be resumed",
+    "stopped": "step, message; the run can be resumed",
     "paused": "code, message, hint; the run can be resumed",
     "failed": "code, message, hint, fixes: changes of the job's options that would help",
 }

@@ -19,6 +19,7 @@ from .errors import InputError
 from .job_options import options_from
 from .protocol import (
     EVENTS_FILE,
+    LOG_FILE,
     EventWriter,
     ExitCode,
     HeldLock,
@@ -73,17 +74,20 @@ def _run(run_dir: Path, also: Report | None, world: World) -> ExitCode:
             report("started", version=__version__, engine=str(Path(__file__).parent), pid=os.getpid(), host=socket.gethostname(), device=device, verb=job.verb, ranks=world.size)  # fmt: skip
             result = _call(job, run_dir, report, world)
             if isinstance(result, dict) and "stopped_at" in result:
-                report("stopped", step=result["stopped_at"])
+                report("stopped", step=result["stopped_at"], **({"message": result["message"]} if "message" in result else {}))
                 return ExitCode.STOPPED
             report("finished", result=result)
-            return ExitCode.REFUSED if job.verb == "predict" and _is_in_vain(result) else ExitCode.FINISHED
+            return ExitCode.REFUSED if _is_in_vain(job.verb, result, world) else ExitCode.FINISHED
         except Exception as error:
             return _explain(error, run_dir, report, is_shown=also is not None)
 
 
-def _is_in_vain(result: dict[str, Any]) -> bool:
-    """Whether every case failed: the events say why for each, and a script must not go on as if there were masks."""
-    return all(case["status"] == "failed" for case in result["cases"])
+def _is_in_vain(verb: str, result: dict[str, Any], world: World) -> bool:
+    """Whether every case of a prediction or some run of a study failed: the events say why for each, and a script must not go on as if there were masks or
+    a whole table."""
+    if verb == "study":
+        return bool(result["failed"]) and world.is_main  # another rank's code would end the first one before its report is written
+    return verb == "predict" and all(case["status"] == "failed" for case in result["cases"])
 
 
 def _close(writer: EventWriter) -> None:
@@ -97,6 +101,8 @@ def _explain(error: Exception, run_dir: Path, report: Report, is_shown: bool) ->
         error = _as_input_error(error, run_dir)
     if not isinstance(error, InputError):
         traceback.print_exception(error)  # into log.txt, where the one who starts us sends our output
+        if is_shown:
+            _log(error, run_dir)
         last = {"code": "E502", "message": f"{type(error).__name__}: {error}", "hint": "This is a defect; log.txt has the details."}
         return _end(ExitCode.CRASHED, report, "failed", last)
     if not is_shown:
@@ -107,6 +113,12 @@ def _explain(error: Exception, run_dir: Path, report: Report, is_shown: bool) ->
     path = None if error.path is None else str(error.path)
     last = {"code": error.code, "message": error.message, "hint": error.hint, "path": path}
     return _end(ExitCode.REFUSED, report, "failed", {**last, "fixes": error.fixes} if error.fixes else last)
+
+
+def _log(error: Exception, run_dir: Path) -> None:
+    """Where a terminal gets our output, log.txt needs the details as well."""
+    with suppress(OSError), open(run_dir / LOG_FILE, "a", encoding="utf-8") as log:
+        traceback.print_exception(error, file=log)
 
 
 def _end(code: ExitCode, report: Report, kind: str, values: dict[str, Any]) -> ExitCode:

@@ -74,7 +74,7 @@ def make_cohort(
     out_dir = Path(out_dir)
     mix = {**SITE_MIX, **(site_mix or {})}
     counts = {"labeled": num_labeled, "unlabeled": num_unlabeled, "held_out": num_held_out}
-    _check(counts, mix, size, appendage or {})
+    check_recipe(counts, mix, size, appendage or {})
     plans = list(_plans(counts, mix, seed))
     _make_room(out_dir, {name for name, *_ in plans})
     make = functools.partial(make_phantom, size=size, full_field_of_view=full_field_of_view)
@@ -116,21 +116,35 @@ def _tell(report: Report, done: int, total: int, seconds: float) -> None:
     report("progress", what="phantoms", done=done, total=total, rate_per_s=rate, eta_s=(total - done) / rate)
 
 
-def _check(
+def check_recipe(
     counts: dict[str, int], mix: dict[str, dict[str, float] | list[str]], size: str, appendage: dict[str, float]
 ) -> None:
+    """Looks at what a cohort is to be made of.
+
+    Args:
+        counts: Phantoms of each part: "labeled", "unlabeled", "held_out".
+        mix, size, appendage: As of :func:`make_cohort`.
+
+    Raises:
+        InputError: A size, part, site or share that does not exist, or a negative number.
+    """
     _check_shares(appendage, counts)
     if size not in SPACING_MM:
         raise InputError(f"The size of phantoms is one of {', '.join(SPACING_MM)}; found {size!r}.")
     if min(counts.values()) < 0:
         raise InputError(f"Numbers of phantoms are 0 or more; found {counts}.")
     for role, shares in mix.items():
-        known = role in counts and isinstance(shares, (dict, list)) and set(shares) <= set(SITES)
-        if not known or not shares or (isinstance(shares, dict) and (min(shares.values()) < 0 or sum(shares.values()) <= 0)):
+        known = role in counts and isinstance(shares, (dict, list)) and all(isinstance(site, str) and site in SITES for site in shares)
+        if not known or not shares or (isinstance(shares, dict) and not _are_shares(list(shares.values()))):
             raise InputError(
                 f"The site mix of {role!r} does not fit: {shares}.",
                 hint=f"Give shares of the sites {', '.join(SITES)}, or a list of them, for {', '.join(counts)}.",
             )
+
+
+def _are_shares(values: list[Any]) -> bool:
+    numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in values)
+    return numbers and min(values) >= 0 and sum(values) > 0
 
 
 def _check_shares(shares: dict[str, float], counts: dict[str, int]) -> None:
@@ -179,7 +193,7 @@ def _make_room(out_dir: Path, names: set[str]) -> None:
         if path.is_file() and path.parent.name != "labels"
     }
     before = out_dir / COHORT_FILE
-    old = set(json.loads(before.read_text(encoding="utf-8"))["phantoms"]) if before.is_file() else set()
+    old = _names_in(before)
     strangers = sorted(set(images) - old - names)
     if strangers:
         raise InputError(
@@ -194,3 +208,11 @@ def _make_room(out_dir: Path, names: set[str]) -> None:
             files = [out_dir / folder / "images" / f"{name}.nii.gz"]
             for path in files + label_files(out_dir / folder / "labels" / f"{name}.nii.gz"):
                 path.unlink(missing_ok=True)
+
+
+def _names_in(path: Path) -> set[str]:
+    """Phantoms of an earlier cohort; none where its list is damaged."""
+    try:
+        return set(json.loads(path.read_text(encoding="utf-8"))["phantoms"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return set()

@@ -31,6 +31,8 @@ def write_report(run_dir: Path) -> Path:
     result = json.loads(result_path.read_text(encoding="utf-8"))
     events, _ = read_events(run_dir / EVENTS_FILE)
     job = json.loads((run_dir / JOB_FILE).read_text(encoding="utf-8"))
+    if job.get("verb") == "study":
+        raise InputError("The folder holds a study, which has a report of its own.", path=run_dir, hint="`semiseg study` writes it.")
     prepared = _prepared(run_dir, job)
     parts = [
         f"<h1>{html.escape(str(result.get('method', 'run')))}: {html.escape(_structures(prepared))}</h1>",

@@ -1,4 +1,4 @@
-"""Whether the data of a study are still what its cases were prepared from: files that changed, cases that came or went."""
+"""Whether a study and its data are still what its folders were made for: options, files that changed, cases that came or went."""
 
 from __future__ import annotations
 
@@ -11,7 +11,30 @@ from . import record
 from .definition import Study
 from .grid import runs_of
 from .schedule import Task
-from .tasks import Place, preparation_tasks, run_tasks
+from .tasks import Place, cohort_tasks, preparation_tasks, run_tasks, timing_tasks
+
+_FEW = 3
+
+
+def changed_tasks(study: Study, place: Place) -> list[tuple[Task, list[str]]]:
+    """Everything that was made for something else than is asked now, and what differs."""
+    tasks = [task for make in (cohort_tasks, preparation_tasks, timing_tasks, run_tasks) for task in make(study, place)]
+    changed = [(task, record.changes(record.read_asked(task.folder), task.asked)) for task in tasks if task.status == record.CHANGED]
+    seen = {task.id for task, _ in changed}
+    return changed + [(task, what) for task, what in changed_data(study, place) if task.id not in seen]
+
+
+def begun_in_vain(study: Study, place: Place) -> list[Task]:
+    """Tasks whose folders were begun for something else, before anything was made in them."""
+    tasks = [task for make in (cohort_tasks, preparation_tasks, timing_tasks, run_tasks) for task in make(study, place)]
+    return [task for task in tasks if task.status == record.NEW and record.read_asked(task.folder) is not None]
+
+
+def in_words(changed: list[tuple[Task, list[str]]]) -> str:
+    """What has changed, the first few of it."""
+    some = "; ".join(f"{task.title}: {', '.join(what[:_FEW])}" for task, what in changed[:_FEW])
+    more = f"; and {len(changed) - _FEW} more" if len(changed) > _FEW else ""
+    return f"The study or its data have changed since {len(changed)} of its folders were made. {some}{more}."
 
 
 def changed_data(study: Study, place: Place) -> list[tuple[Task, list[str]]]:

@@ -11,13 +11,15 @@ import torch
 from ..data.cases import find_cases
 from ..errors import InputError
 from ..job_options import options_from
+from ..jobs import PhantomJob
 from ..methods import METHODS
+from ..phantom.cohort import SITE_MIX, check_recipe
 from ..train_job import TrainJob, resolve
 from .definition import DATA_WORD, DataSet, Study, wrong
 from .grid import lines_of, runs_of
 
 _ANY_PATCH = (16, 16, 16)
-_DEFAULT_PHANTOMS = {"num_labeled": 4, "num_held_out": 6}
+_NOTHING_TO_COMPARE = "no case is held out, so there is nothing to compare"
 
 
 def check_study(study: Study, needs_data: bool = True) -> list[str]:
@@ -37,7 +39,7 @@ def check_study(study: Study, needs_data: bool = True) -> list[str]:
     _check_sources(study)
     sentences = []
     for place, data in enumerate(study.data):
-        sentences += _check_data(study, f"data[{place}] ({data.name})", data, needs_data)
+        sentences += _check_data(study, f"data[{place}] ({data.name})" if len(study.data) > 1 else "data", data, needs_data)
     return sentences
 
 
@@ -83,9 +85,10 @@ def _check_sources(study: Study) -> None:
 def _check_data(study: Study, key: str, data: DataSet, needs_data: bool) -> list[str]:
     counts = sorted({run.labels for run in runs_of(study) if run.data is data and run.labels is not None})
     if data.phantom:
-        there = {name: data.phantom.get(name, count) for name, count in _DEFAULT_PHANTOMS.items()}
-        _check_phantom(study, key, data.phantom)
-        _enough(study, key, counts, there["num_labeled"], there["num_held_out"])
+        job = _check_phantom(study, f"{key}.phantom", data.phantom)
+        _enough(study, key, counts, job.num_labeled)
+        if job.num_held_out < 1:
+            raise wrong(study.path, f"{key}.phantom.num_held_out", f"{_NOTHING_TO_COMPARE}; found {job.num_held_out}", "Ask for 1 or more.")
         return []
     unplaced = [path for name in ("labeled", "unlabeled", "held_out") for path in data.job.get(name, []) if path.startswith(DATA_WORD)]
     if unplaced:
@@ -95,26 +98,29 @@ def _check_data(study: Study, key: str, data: DataSet, needs_data: bool) -> list
     try:
         found = find_cases(*([Path(path) for path in data.job.get(name, [])] for name in ("labeled", "unlabeled", "held_out")), max(counts, default=None))
     except InputError as error:
-        raise wrong(study.path, key, str(error), error.hint) from error
-    _enough(study, key, counts, len(found.labeled), len(found.held_out))
+        where = f" ({error.path})" if error.path is not None else ""
+        raise wrong(study.path, key, f"{error.message.rstrip('.')}{where}", error.hint) from error
+    _enough(study, key, counts, len(found.labeled))
+    if not found.held_out:
+        raise wrong(study.path, key, _NOTHING_TO_COMPARE, "Name cases with masks under held_out.")
     return []
 
 
-def _check_phantom(study: Study, key: str, options: dict[str, Any]) -> None:
-    from ..jobs import PhantomJob
-
+def _check_phantom(study: Study, key: str, options: dict[str, Any]) -> PhantomJob:
+    """What the verb refuses when it starts, which is after hours where other cohorts come first."""
     if "out_dir" in options:
-        raise wrong(study.path, f"{key}.phantom.out_dir", "the cohort lies in the study's folder")
+        raise wrong(study.path, f"{key}.out_dir", "the cohort lies in the study's folder")
     try:
-        options_from(PhantomJob, options, "the verb phantom")
+        job = options_from(PhantomJob, options, "the verb phantom")
+        counts = {"labeled": job.num_labeled, "unlabeled": job.num_unlabeled, "held_out": job.num_held_out}
+        check_recipe(counts, {**SITE_MIX, **job.site_mix}, job.size, job.appendage)
     except InputError as error:
-        raise wrong(study.path, f"{key}.phantom", error.message, error.hint) from error
+        raise wrong(study.path, key, error.message, error.hint) from error
+    return job
 
 
-def _enough(study: Study, key: str, counts: list[int], num_labeled: int, num_held_out: int) -> None:
+def _enough(study: Study, key: str, counts: list[int], num_labeled: int) -> None:
     if counts and counts[-1] > num_labeled:
         raise wrong(
             study.path, "labels", f"{counts[-1]} labeled cases are asked for, and {key} has {num_labeled}", "Ask for fewer, or add labeled cases."
         )  # fmt: skip
-    if num_held_out < 1:
-        raise wrong(study.path, key, "no case is held out, so there is nothing to compare", "Name cases with masks under held_out.")

@@ -9,17 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..data.cache import PreparedSet
-from ..errors import InputError
 from ..metrics.table import Table
-from ..protocol import RESULT_FILE
 from . import record
 from .definition import Study
+from .finished import cases_in, result_of, scores_of
 from .grid import Line, Run, lines_of, runs_of
 from .statistics import Interval, Summary, paired_interval, summarize
 from .tasks import Place, asked_of
 
-SCORES_FILE = "dice.json"
 ALL = "all structures"
 """The mean over structures, taken for every case first."""
 
@@ -177,19 +174,16 @@ def collect(study: Study, place: Place, failed: dict[str, str] | None = None) ->
     patients = cache(_patients)
     for run in results.runs:
         folder = place.run_dir(run)
-        result, scores = record.read_json(folder / RESULT_FILE), record.read_json(folder / SCORES_FILE)
+        result, scores = result_of(folder), scores_of(folder)
         asked = record.read_asked(folder)
         if result is not None and scores is not None and asked is not None and not record.changes(asked, asked_of(study, place, run)):
-            results.scored.append(Scored(run, result, Table.from_json(scores), patients(place.prepared_dir(run.preparation))))
+            results.scored.append(Scored(run, result, scores, patients(place.prepared_dir(run.preparation))))
         elif run.id not in results.failed and (failure := record.last_failure(folder)) is not None:
-            results.failed[run.id] = str(failure.get("message", ""))
+            results.failed[run.id] = record.reason_of(failure)
     return results
 
 
 def _patients(prepared_dir: Path) -> dict[str, str]:
     """Patient of each held-out case; nobody where the prepared cases are gone."""
-    try:
-        prepared = PreparedSet.load(prepared_dir)
-    except (InputError, OSError):
-        return {}
-    return {prepared.cases[index].id: prepared.cases[index].patient for index in prepared.indices("held_out")}
+    prepared = cases_in(prepared_dir)
+    return {} if prepared is None else {prepared.cases[index].id: prepared.cases[index].patient for index in prepared.indices("held_out")}

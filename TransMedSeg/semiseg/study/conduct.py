@@ -14,12 +14,15 @@ from typing import Any
 from ..data.atomic import write_json
 from ..distributed import World, choose_device, wait_for_all
 from ..errors import InputError
-from ..protocol import RESULT_FILE
+from ..job_options import options_from
+from ..protocol import RESULT_FILE, RESUME_FILE, read_job
 from . import record
-from .changed_data import changed_data
+from .changed_data import begun_in_vain, changed_tasks, in_words
 from .check import check_study
+from .collect import collect
 from .definition import Study, read_study
 from .estimate import Estimate
+from .folder import STUDY_FILE
 from .grid import Run, runs_of
 from .rehearsal import rehearsal
 from .schedule import Outcome, Schedule, Task
@@ -27,9 +30,6 @@ from .slots import Slot, make_slots
 from .tasks import Place, cohort_tasks, preparation_tasks, run_tasks, timing_tasks
 
 Report = Callable[..., None]
-
-STUDY_FILE = "study.json"
-"""In a study's folder: a copy of its file, and where its data are."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def make_plan(job: StudyJob, out_dir: Path, world: World = World(), needs_data: 
     Raises:
         InputError: The study does not fit; the message names the key and the file.
     """
+    if job.data and not Path(job.data).exists():
+        raise InputError("The folder that was named with --data does not exist.", path=job.data, hint="Name the folder of the data.")
     study = read_study(Path(job.study), Path(job.data) if job.data else None)
     study = rehearsal(study) if job.quick else study
     sentences = check_study(study, needs_data)
@@ -90,6 +92,23 @@ def make_plan(job: StudyJob, out_dir: Path, world: World = World(), needs_data: 
     return Plan(study, Place(out_dir, device), runs_of(study)), sentences
 
 
+def report_again(out_dir: Path) -> Path:
+    """Writes the report of a study's folder from what lies there, without starting anything.
+
+    Raises:
+        InputError: The study file is gone, or does not fit.
+    """
+    from .report import write_study_report
+
+    try:
+        plan, _ = make_plan(options_from(StudyJob, read_job(out_dir).options, "the verb study"), out_dir, needs_data=False)
+    except InputError as error:
+        hint = "`semiseg study FILE OUT` writes the report of a study."
+        raise InputError(error.message, code=error.code, path=error.path, hint=f"{error.hint} {hint}".strip()) from error
+    failed = (record.read_json(out_dir / RESULT_FILE) or {}).get("failed")
+    return write_study_report(plan.study, plan.place, failed if isinstance(failed, dict) else None)
+
+
 def run_study(job: StudyJob, out_dir: Path, report: Report, world: World = World()) -> dict[str, Any]:
     """Brings a study to its end, or to a stop.
 
@@ -97,7 +116,7 @@ def run_study(job: StudyJob, out_dir: Path, report: Report, world: World = World
     GPU can be repeated on one GPU.
 
     Returns:
-        ``{"runs", "done", "failed", "report"}``; ``{"stopped_at": number of runs done}`` after a stop.
+        ``{"runs", "done", "failed", "report"}``; ``{"stopped_at": number of runs done, "message"}`` after a stop.
 
     Raises:
         InputError: The study, its data, or a folder in which another study lies; or every single run has failed.
@@ -137,7 +156,8 @@ def work(plan: Plan, slots: list[Slot], report: Report, since: float, only_measu
         ("Measuring a step of each row, one after another", measures, slots[:1]),  # neighbors would slow each other
     ]
     for name, tasks, places in stages:
-        todo = [task for task in tasks if task.status != record.DONE]
+        todo, lost = _that_can_run([task for task in tasks if task.status != record.DONE], failed)
+        failed.update(lost)
         if not todo:
             continue
         report("state", message=f"{name}: {len(todo)} to do.")
@@ -147,27 +167,21 @@ def work(plan: Plan, slots: list[Slot], report: Report, since: float, only_measu
             return outcome
     if only_measure:
         return Outcome(failed=failed)
-    tasks, lost = _that_can_run(plan, failed)
-    report("state", message=_in_words(plan, tasks, slots, estimate))
+    tasks, lost = _that_can_run(run_tasks(study, place), failed)
+    if tasks:
+        report("state", message=_in_words(plan, tasks, slots))
     outcome = carry_out(tasks, slots)
     outcome.failed.update(lost)
     return outcome
 
 
-def _that_can_run(plan: Plan, failed: dict[str, str]) -> tuple[list[Task], dict[str, str]]:
-    """The trainings whose data and measurement are there, and the reasons of the others."""
-    tasks, lost = [], {}
-    for run, task in zip(plan.runs, run_tasks(plan.study, plan.place), strict=True):
-        needs = (f"cohort/{run.data.name}", f"prepared/{run.preparation.id}", f"timing/{run.measure}")
-        reason = next((failed[one] for one in needs if one in failed), None)
-        if reason is None:
-            tasks.append(task)
-        else:
-            lost[task.id] = reason
-    return tasks, lost
+def _that_can_run(tasks: list[Task], failed: dict[str, str]) -> tuple[list[Task], dict[str, str]]:
+    """Those that rest on nothing that failed in an earlier stage, and the reasons of the others."""
+    lost = {task.id: next(failed[one] for one in task.rests_on if one in failed) for task in tasks if set(task.rests_on) & set(failed)}
+    return [task for task in tasks if task.id not in lost], lost
 
 
-def _in_words(plan: Plan, tasks: list[Task], slots: list[Slot], estimate: Estimate) -> str:
+def _in_words(plan: Plan, tasks: list[Task], slots: list[Slot]) -> str:
     states = [task.status for task in tasks]
     words = [f"{states.count(state)} {word}" for state, word in ((record.DONE, "done before"), (record.INTERRUPTED, "to continue"), (record.FAILED, "to try again"), (record.NEW, "new")) if states.count(state)]  # fmt: skip
     devices = ", ".join(dict.fromkeys(slot.device for slot in slots))
@@ -193,18 +207,11 @@ class _Shown:
 
 
 def _settle_changes(plan: Plan, redo: bool, report: Report) -> None:
-    """Refuses a study that has changed since its runs were made, and says what; or puts those runs aside."""
-    tasks = [task for make in (cohort_tasks, preparation_tasks, timing_tasks, run_tasks) for task in make(plan.study, plan.place)]
-    changed = [(task, record.changes(record.read_asked(task.folder), task.asked)) for task in tasks if task.status == record.CHANGED]
-    seen = {task.id for task, _ in changed}
-    changed += [(task, what) for task, what in changed_data(plan.study, plan.place) if task.id not in seen]
-    if not changed:
-        return
-    if not redo:
-        some = "; ".join(f"{task.title}: {', '.join(what[:3])}" for task, what in changed[:3])
-        more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
+    """Refuses a study that has changed since its runs were made, and says what; or puts those runs aside. Folders in which nothing was made make room."""
+    changed = changed_tasks(plan.study, plan.place)
+    if changed and not redo:
         raise InputError(
-            f"The study or its data have changed since {len(changed)} of its folders were made. {some}{more}.",
+            in_words(changed),
             path=plan.place.out_dir,
             hint="Undo the change, choose another folder, or make them anew with --redo-changed (the old ones are put aside, not deleted).",
         )
@@ -213,6 +220,9 @@ def _settle_changes(plan: Plan, redo: bool, report: Report) -> None:
             continue  # it lay in the folder of phantoms that were put aside before it
         target = record.put_aside(task.folder, plan.place.out_dir / "replaced")
         report("state", message=f"{task.title} has changed ({', '.join(what[:3])}); the old one is in {target}.")
+    for task in begun_in_vain(plan.study, plan.place):
+        if task.folder.exists():
+            record.put_aside(task.folder, plan.place.out_dir / "replaced")
 
 
 @contextmanager
@@ -233,19 +243,28 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 def _conclude(plan: Plan, outcome: Outcome, report: Report, world: World, only_measure: bool) -> dict[str, Any]:
-    done = [run for run in plan.runs if (plan.place.run_dir(run) / RESULT_FILE).exists()]
-    result: dict[str, Any] = {"runs": len(plan.runs), "done": len(done), "failed": outcome.failed}
+    """Writes the report and the result, also of a study that was stopped or failed: those of an earlier start must not stand for it."""
+    place = plan.place
+    done = len(collect(plan.study, place).scored)
+    result: dict[str, Any] = {"runs": len(plan.runs), "done": done, "failed": outcome.failed}
     if not world.is_main:
         return result
-    if done:
+    if done or not only_measure:
         from .report import write_study_report
 
-        result["report"] = str(write_study_report(plan.study, plan.place, outcome.failed))
+        result["report"] = str(write_study_report(plan.study, place, outcome.failed))
         report("saved", path=result["report"], what="report")
     if outcome.stopped:
-        return {"stopped_at": len(done)}
+        (place.out_dir / RESULT_FILE).unlink(missing_ok=True)
+        return {"stopped_at": done, "message": _stopped_in_words(plan, done)}
+    write_json(place.out_dir / RESULT_FILE, result)
     if not done and outcome.failed and not only_measure:
         run_id, reason = next(iter(outcome.failed.items()))
-        raise InputError(f"All runs of the study failed. {run_id}: {reason}", path=plan.place.out_dir / "runs" / run_id)
-    write_json(plan.place.out_dir / RESULT_FILE, result)
+        raise InputError(f"All runs of the study failed. {run_id}: {reason}", path=result["report"])
     return result
+
+
+def _stopped_in_words(plan: Plan, done: int) -> str:
+    saved = sum(task.status == record.INTERRUPTED and (task.folder / RESUME_FILE).exists() for task in run_tasks(plan.study, plan.place))
+    midway = f", {saved} saved midway" if saved else ""
+    return f"Stopped: {done} of {len(plan.runs)} runs done{midway}. The same command continues."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ..errors import InputError
 from ..progress import duration
 from . import record
+from .changed_data import changed_tasks, in_words
 from .conduct import Plan
 from .estimate import Estimate
+from .folder import check_folder
 from .tasks import run_tasks
 
 
@@ -33,3 +36,13 @@ def listing(plan: Plan, slots: int) -> str:
         total += f", and {unknown} runs of unknown length: --measure prepares the data and measures a step of every row"
     words = f"{len(plan.runs)} runs, {slots} at a time: {total}. Preparing and scoring come on top."
     return "\n".join([*lines, "", words])
+
+
+def refusal(plan: Plan, redo_changed: bool) -> str:
+    """Why a start would refuse this folder, in words; empty when it would not."""
+    try:
+        check_folder(plan.place.out_dir)
+    except InputError as error:
+        return str(error)
+    changed = [] if redo_changed else changed_tasks(plan.study, plan.place)
+    return f"{in_words(changed)} (--redo-changed)" if changed else ""

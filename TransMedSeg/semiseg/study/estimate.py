@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..protocol import RESULT_FILE
-from . import record
 from .definition import Study
+from .finished import result_of
 from .grid import Run
 from .tasks import Place, measured
 
@@ -26,14 +25,14 @@ class Estimate:
         self._steps: dict[str, list[float]] = {}
         self._beside: list[float] = []
         for run in runs:
-            result = record.read_json(place.run_dir(run) / RESULT_FILE)
+            result = result_of(place.run_dir(run))
             if result is not None:
                 self._learn(run, result)
 
     def learn(self, run_id: str, wall_s: float) -> None:
         """A run has ended after so many seconds."""
         run = self._runs.get(run_id)
-        result = None if run is None else record.read_json(self._place.run_dir(run) / RESULT_FILE)
+        result = None if run is None else result_of(self._place.run_dir(run))
         if run is not None and result is not None:
             self._learn(run, result)
             self._beside.append(max(0.0, wall_s - float(result.get("train_s", 0.0))))

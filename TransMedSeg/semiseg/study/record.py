@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..data.atomic import write_json
-from ..protocol import EVENTS_FILE, JOB_FILE, RESULT_FILE, read_events
+from ..protocol import EVENTS_FILE, JOB_FILE, RESUME_FILE, read_events
 
 ASKED_FILE = "asked.json"
 """What the study asked of a run: its options before defaults were filled in. A study whose file says something else has changed."""
@@ -19,14 +20,21 @@ _TAIL_BYTES = 65536
 _MISSING = object()
 
 
-def status(folder: Path, asked: dict[str, Any], done_file: str = RESULT_FILE) -> str:
-    """How a folder stands to what is asked: one of new, done, interrupted, failed, changed."""
+def status(folder: Path, asked: dict[str, Any], done_file: str, is_done: Callable[[Path], bool]) -> str:
+    """How a folder stands to what is asked: one of new, done, interrupted, failed, changed.
+
+    A folder that was begun for something else is new as long as nothing was made in it.
+
+    Args:
+        folder: Of a run.
+        asked: What is asked of it now.
+        done_file: Exists in the folder once it has been done.
+        is_done: Whether what the folder holds is whole.
+    """
     before = read_asked(folder)
-    if before is None:
-        return NEW
-    if changes(before, asked):
-        return CHANGED
-    if (folder / done_file).exists():
+    if before is not None and changes(before, asked):
+        return CHANGED if (folder / done_file).exists() or (folder / RESUME_FILE).exists() else NEW
+    if before is not None and is_done(folder):
         return DONE
     if last_failure(folder) is not None:
         return FAILED
@@ -34,13 +42,15 @@ def status(folder: Path, asked: dict[str, Any], done_file: str = RESULT_FILE) ->
 
 
 def read_asked(folder: Path) -> dict[str, Any] | None:
-    """What was asked of this folder before; None when nothing was."""
+    """What was asked of this folder before; None when nothing was, or when the file that says so is damaged."""
     document = read_json(folder / ASKED_FILE)
-    return None if document is None else document["asked"]
+    asked = None if document is None else document.get("asked")
+    return asked if isinstance(asked, dict) else None
 
 
-def write_asked(folder: Path, asked: dict[str, Any], version: str) -> None:
-    write_json(folder / ASKED_FILE, {"semiseg": version, "asked": asked})
+def write_asked(folder: Path, asked: dict[str, Any], version: str, side_by_side: int) -> None:
+    """Keeps what is asked of a folder, by which version, and how many runs there were at a time: they slow each other."""
+    write_json(folder / ASKED_FILE, {"semiseg": version, "side_by_side": side_by_side, "asked": asked})
 
 
 def changes(before: Any, now: Any, name: str = "") -> list[str]:
@@ -77,12 +87,21 @@ def last_failure(folder: Path) -> dict[str, Any] | None:
     return event if event is not None and event["kind"] == "failed" else None
 
 
+def reason_of(failure: dict[str, Any]) -> str:
+    """A failure in words: code, message, the file that it is about, and what to do."""
+    message, path = str(failure.get("message", "")), str(failure.get("path") or "")
+    where = f"({path})" if path and path not in message else ""
+    text = " ".join(filter(None, [message, where, str(failure.get("hint") or "")]))
+    return f"{failure['code']}: {text}" if failure.get("code") else text
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file; None when there is none or it is damaged."""
+    """A JSON object; None when there is no such file, or when it is damaged or holds something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    return document if isinstance(document, dict) else None
 
 
 def num_starts(folder: Path) -> int:

@@ -20,6 +20,7 @@ from ..protocol import (
     ExitCode,
     HeldLock,
     Job,
+    ProtocolError,
     ask_to_stop,
     read_job,
     read_lock,
@@ -32,6 +33,8 @@ Report = Callable[..., None]
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_BETWEEN_REPORTS = 1.0
+_WHOLE = ("train", "phantoms", "preparing cases")
+"""Whose progress is that of a task."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,10 @@ class Task:
         asked: What is asked of it; kept beside the job, to notice changes.
         verb: Of the job.
         options: Makes the options of a fresh job, when it starts.
-        done_file: Exists in the folder once it is done.
-        needs: Ids of tasks that must be done before.
+        is_done: Whether what the folder holds is whole.
+        done_file: Exists in the folder once it has been done.
+        needs: Ids of tasks of the same schedule that must be done before.
+        rests_on: Ids of tasks of earlier stages whose results it uses.
     """
 
     id: str
@@ -55,12 +60,14 @@ class Task:
     asked: dict[str, Any]
     verb: str
     options: Callable[[], dict[str, Any]]
+    is_done: Callable[[Path], bool]
     done_file: str = RESULT_FILE
     needs: tuple[str, ...] = ()
+    rests_on: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
-        return record.status(self.folder, self.asked, self.done_file)
+        return record.status(self.folder, self.asked, self.done_file, self.is_done)
 
 
 @dataclass
@@ -171,12 +178,12 @@ class Schedule:
                 self._fail(task, f"it needs {lost}, which failed", "")
             elif state == record.FAILED and (failure := self._failure_since(task)) is not None:
                 self._waiting.remove(task)
-                self.outcome.failed[task.id] = str(failure.get("message", ""))
+                self.outcome.failed[task.id] = record.reason_of(failure)
 
     def _failure_since(self, task: Task) -> dict[str, Any] | None:
         """How a task failed since this study was started, here or in another process."""
         failure = record.last_failure(task.folder)
-        return failure if failure is not None and failure["time"] > self._since else None
+        return failure if failure is not None and failure.get("time", 0.0) > self._since else None
 
     def _start_some(self) -> None:
         taken = {running.slot for running in self._running}
@@ -204,15 +211,17 @@ class Schedule:
             if task.status == record.DONE or self._failure_since(task) is not None:  # between two looks another process tried it
                 _release(claim, claim_dir)
                 return False
+            word = "continues" if task.status == record.INTERRUPTED else "starts"
             self._write_job(task, self._slots[slot])
             worker = Worker(task.folder)
-        except (InputError, OSError) as error:
+        except (InputError, ProtocolError, OSError) as error:
             _release(claim, claim_dir)
             if isinstance(error, InputError) and error.code == "E809" and (lock := read_lock(task.folder)) is not None and lock.is_alive:
                 return False
             self._fail(task, str(error), "")
             return True
         self._running.append(_Running(task, slot, worker, claim, claim_dir, time.monotonic()))
+        self._report("state", message=f"{word}: {task.title}")
         return True
 
     def _write_job(self, task: Task, slot: Slot) -> None:
@@ -220,11 +229,12 @@ class Schedule:
         where = {"device": slot.device, "threads": slot.threads} if task.verb != "phantom" else {}
         if (task.folder / JOB_FILE).exists() and task.status in (record.INTERRUPTED, record.FAILED):
             before = read_job(task.folder)
+            record.write_asked(task.folder, task.asked, __version__, self._num_places)  # it may have been damaged
             write_job(task.folder, replace(before, options={**before.options, **task.options(), **_filled(before.options), **where}))
             return
         task.folder.mkdir(parents=True, exist_ok=True)
         job = Job(task.verb, {**task.options(), **where})
-        record.write_asked(task.folder, task.asked, __version__)
+        record.write_asked(task.folder, task.asked, __version__, self._num_places)
         write_job(task.folder, job)
 
     def _look_at_running(self) -> None:
@@ -241,12 +251,12 @@ class Schedule:
 
     def _hear(self, running: _Running, kind: str, values: dict[str, Any]) -> None:
         if kind == "progress" and values.get("total"):
-            running.fraction = float(values["done"]) / float(values["total"])
-            running.eta_s = values.get("eta_s")
-            if values.get("what") not in ("train", "phantoms"):
-                running.eta_s = None
+            is_all_of_it = values.get("what") in _WHOLE
+            running.eta_s = values.get("eta_s") if is_all_of_it else None
+            if is_all_of_it:  # what comes beside, such as scoring, begins at zero again
+                running.fraction = max(running.fraction, float(values["done"]) / float(values["total"]))
         elif kind in ("failed", "paused"):
-            running.failure, running.code = f"{values.get('message', '')} {values.get('hint') or ''}".strip(), str(values.get("code", ""))
+            running.failure, running.code = record.reason_of({**values, "code": ""}), str(values.get("code", ""))
         elif kind == "warning":
             self._report("warning", code=values.get("code", ""), message=f"{running.task.title}: {values['message']}", hint=values.get("hint", ""))
 
@@ -279,11 +289,17 @@ class Schedule:
             self._report("progress", what="study", done=round(done, 2), total=self._total, eta_s=self._eta_s())
 
     def _eta_s(self) -> float | None:
-        """What is left, spread over the slots of all processes; never less than the longest of the running ones. None while a part is unknown."""
+        """What is left, spread over the slots of all processes; never less than the longest of the running ones.
+
+        A task that nothing is known of counts as the mean of the others. None where nothing is known of any.
+        """
         parts = [running.eta_s if running.eta_s is not None else self._left_of(running) for running in self._running]
         waiting = [self._remaining_s(task) for task in self._waiting]
-        if None in parts or None in waiting or not parts + waiting:
+        known = [self._remaining_s(running.task) for running in self._running] + waiting
+        known = [one for one in known if one is not None] or [time.monotonic() - running.started + running.eta_s for running in self._running if running.eta_s is not None]
+        if None in parts or not known:
             return None
+        waiting = [sum(known) / len(known) if one is None else one for one in waiting]
         return round(max(sum(parts + waiting) / self._num_places, max(parts, default=0.0)), 1)
 
     def _left_of(self, running: _Running) -> float | None:

@@ -14,6 +14,7 @@ from ..phantom.cohort import COHORT_FILE
 from ..protocol import RESULT_FILE
 from . import record
 from .definition import Study
+from .finished import has_cases, has_cohort, has_measure, has_training
 from .grid import OUT_WORD, Preparation, Run, runs_of, slug
 from .schedule import Task
 
@@ -57,9 +58,8 @@ def cohort_tasks(study: Study, place: Place) -> list[Task]:
         if data.phantom:
             folder = place.out_dir / DATA / slug(data.name)
             options = {**data.phantom, "out_dir": str((folder / "cohort").resolve())}
-            tasks.append(
-                Task(f"cohort/{data.name}", f"Phantoms of {data.name}", folder, {"phantom": data.phantom}, "phantom", lambda o=options: o, f"cohort/{COHORT_FILE}")
-            )
+            asked = {"phantom": data.phantom}
+            tasks.append(Task(f"cohort/{data.name}", f"Phantoms of {data.name}", folder, asked, "phantom", lambda o=options: o, has_cohort, f"cohort/{COHORT_FILE}"))
     return tasks
 
 
@@ -73,7 +73,7 @@ def preparation_tasks(study: Study, place: Place) -> list[Task]:
             Task(
                 f"prepared/{preparation.id}", f"Cases of {run.data.name}, {count} labels", place.out_dir / DATA / preparation.id,
                 {"options": preparation.options, "device": place.device, "phantom": run.data.phantom}, "prepare",
-                lambda o=preparation.options: place.put(o),
+                lambda o=preparation.options: place.put(o), has_cases, "prepared/cases.json", rests_on=_data_of(run),
             )
         )  # fmt: skip
     return tasks
@@ -99,7 +99,7 @@ def _timing_task(study: Study, place: Place, run: Run) -> Task:
             values.setdefault("training", {})["minutes"] = study.budget.seconds / 60
         return values
 
-    return Task(f"timing/{run.measure}", f"Time of a step of {run.line.name}, {run.data.name}", place.out_dir / TIMING / run.measure, asked, "measure", make)
+    return Task(f"timing/{run.measure}", f"Time of a step of {run.line.name}, {run.data.name}", place.out_dir / TIMING / run.measure, asked, "measure", make, has_measure, rests_on=(*_data_of(run), f"prepared/{run.preparation.id}"))
 
 
 def run_tasks(study: Study, place: Place) -> list[Task]:
@@ -110,8 +110,13 @@ def run_tasks(study: Study, place: Place) -> list[Task]:
 def run_task(study: Study, place: Place, run: Run) -> Task:
     """A training as a task."""
     return Task(
-        run.id, run.title, place.run_dir(run), asked_of(study, place, run), "train", _options(study, place, run), needs=tuple(set(run.sources.values()))
-    )
+        run.id, run.title, place.run_dir(run), asked_of(study, place, run), "train", _options(study, place, run), has_training,
+        needs=tuple(set(run.sources.values())), rests_on=(*_data_of(run), f"prepared/{run.preparation.id}", f"timing/{run.measure}"),
+    )  # fmt: skip
+
+
+def _data_of(run: Run) -> tuple[str, ...]:
+    return (f"cohort/{run.data.name}",)
 
 
 def asked_of(study: Study, place: Place, run: Run) -> dict[str, Any]:
