@@ -20,7 +20,7 @@ PYTHON = sys.executable
 
 CASES = ("a", "b", "c", "d", "e")
 DIFFICULTY = {"a": 0.0, "b": 0.02, "c": 0.05, "d": 0.1, "e": 0.2}
-GAIN = {"supervised": 0.0, "mean_teacher": 0.01, "bcp": 0.03, "transmedseg": 0.02}
+GAIN = {"supervised": 0.0, "mean_teacher": 0.01, "bcp": 0.03, "graphcl": 0.0, "transmedseg": 0.02}
 
 _WORKER = r"""
 import json, os, sys, time

@@ -174,7 +174,8 @@ def test_a_rehearsal_and_its_study_do_not_share_a_folder(tmp_path, monkeypatch, 
     path = tmp_path / "study.json"
     path.write_text(json.dumps(document))
     assert main(["study", str(path), str(tmp_path / "out"), "--quick", "--device", "cpu", "--threads", "1"]) == 0
-    assert "(rehearsal)" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "(rehearsal)" in page and page.index("This is a rehearsal") < page.index("<h2>"), "on top, not among the limits alone"
     assert main(["study", str(path), str(tmp_path / "out"), "--device", "cpu", "--threads", "1"]) == 2
     assert "patch_size" in capsys.readouterr().err, "the numbers of a rehearsal never enter the tables of the study"
     assert make_plan(StudyJob(str(path), device="cpu", quick=True), tmp_path / "out")[0].study.is_rehearsal

@@ -21,10 +21,12 @@ from semiseg.cli import main
 from semiseg.data.cache import PreparedCase
 from semiseg.metrics.score import PREDICTION_EMPTY
 from semiseg.protocol import Job, read_events, write_job
+from semiseg.study import plots
 from semiseg.study.conduct import StudyJob, make_plan
+from semiseg.study.estimate import Estimate
 from semiseg.study.plots import short_names
 from semiseg.study.record import num_starts
-from semiseg.study.report import write_study_report
+from semiseg.study.report import _signed, write_study_report
 from semiseg.study.statistics import case_means, coverage, paired_differences, paired_interval, summarize
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for the worker")
@@ -252,9 +254,10 @@ def report_of(done):
 def test_rows_say_how_many_of_their_seeds_are_done(done, report_of, monkeypatch):
     _, out_dir = done
     page = report_of()
-    assert "This study is not finished" in page and "Done so far: bcp 3 of 4. All other rows are complete." in page
+    assert "not finished" not in page and "Every run was tried, and some failed" in page
+    assert "1 of 16 runs are missing (1 failed)" in page and "Done so far: bcp 3 of 4. All other rows are complete." in page
     first, second = cells(page, "phantoms, 2 labels"), cells(page, "phantoms, 4 labels")
-    assert (first["bcp"][0], second["bcp"][0], second["supervised"][0], second["mean_teacher"][0]) == ("2", "1 of 2", "2", "1")
+    assert (first["bcp"][0], second["bcp"][0], second["supervised"][0], second["mean_teacher"][0]) == ("2", "1 of 2, 1 failed", "2", "1")
     assert first["bcp"][6] == "+0.030 [+0.030, +0.030]" and second["bcp"][6] == "+0.030 [+0.030, +0.030], 1 seed"
     assert (first["row"][7], first["bcp"][7], second["bcp"][7], first["supervised"][7]) == ("seeds above", "2 of 2", "–", "–")
     assert page.count("their means are no ranking") == 2, "below the first structure of both tables"
@@ -266,8 +269,39 @@ def test_rows_say_how_many_of_their_seeds_are_done(done, report_of, monkeypatch)
     finally:
         for name, folder in hidden.items():
             (out_dir / name).rename(folder)
+    assert "This study is not finished" in page and "5 of 16 runs are missing (1 failed, 4 not done yet)" in page
     assert cells(page, "phantoms, 2 labels")["bcp"] == ["0 of 2", *["–"] * 12], "a row without a run is missing in plain sight"
     assert cells(page, "phantoms, 4 labels")["bcp"][6] == "–" and "supervised has no finished run here" in page
+
+
+def test_no_difference_is_not_written_as_a_loss():
+    assert [_signed(value) for value in (-0.0002, 0.0004, 0.0, -0.0006, 0.03)] == ["0.000", "0.000", "0.000", "−0.001", "+0.030"]
+
+
+def test_intervals_of_few_patients_are_not_drawn_as_findings(done, report_of, monkeypatch):
+    """Five held-out cases: the table says so, no dot is filled, and the axis does not blow up a small difference."""
+    drawn, png = [], plots._png
+
+    def watch(figure, axes, *args, **values):
+        if "difference" in axes.get_xlabel():
+            drawn.append((axes.get_xlim(), {line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"}))
+        return png(figure, axes, *args, **values)
+
+    monkeypatch.setattr(plots, "_png", watch)
+    monkeypatch.setattr(plots, "_LEAST_DIFFERENCE", 0.5)
+    page = report_of()
+    assert page.count("Intervals of 5 patients are too narrow to tell a difference from none.") == 2, "below both tables"
+    assert len(drawn) == 2 and all(ends == pytest.approx((-0.5, 0.5)) and fills == {"white"} for ends, fills in drawn)
+
+
+def test_cases_are_counted_for_each_number_of_labels_and_patches_for_those_that_use_them(tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch)
+    monkeypatch.setattr("semiseg.study.schedule._SECONDS_BETWEEN_LOOKS", 0.01)
+    path, out_dir = write_study(tmp_path, seeds=[0], common={"training": {"batch_labeled": 2, "batch_unlabeled": 3}}), tmp_path / "out"
+    assert main(["study", str(path), str(out_dir), "--device", "cpu", "--jobs", "2"]) == 0
+    page = (out_dir / "report.html").read_text(encoding="utf-8")
+    assert "with 2 labels: 2 labeled, 8 unlabeled, 5 held out; with 4 labels: 4 labeled, 8 unlabeled, 5 held out." in page
+    assert "2 labeled patches a step, and 3 unlabeled ones in the rows that use them" in page and "2 at a time; semiseg" in page
 
 
 def test_masks_in_which_nothing_was_found_are_counted(done, report_of):
@@ -313,6 +347,11 @@ def test_the_time_of_an_interrupted_run_is_not_told_as_a_whole(done, report_of):
         path.write_text(text + text)
     try:
         assert cells(report_of(), "Cost")["mean_teacher"][5] == "–" and cells(report_of(), "Cost")["bcp"][5] == "0.1"
+        seconds = {row["run"]: row["wall_s"] for row in read(out_dir / "runs.csv")}
+        assert seconds["mean_teacher-2labels-seed0"] == "" and seconds["bcp-2labels-seed0"] == "8.0"
+        plan, _ = make_plan(StudyJob(str(done[0]), device="cpu"), out_dir)
+        estimate = Estimate(plan.study, plan.place, plan.runs)
+        assert estimate.seconds("mean_teacher-2labels-seed0") is None and estimate.seconds("bcp-2labels-seed0") == pytest.approx(3.0), "nor learned from"
     finally:
         for path, text in zip(events, before):
             path.write_text(text)
@@ -390,7 +429,7 @@ def test_an_unfinished_study_is_reported_as_such(tmp_path):
     path = write_study(tmp_path)
     plan, _ = make_plan(StudyJob(str(path), device="cpu"), tmp_path / "out")
     page = write_study_report(plan.study, plan.place).read_text()
-    assert "0 of 8 runs are done" in page and "8 of 8 runs are missing" in page
+    assert "0 of 8 runs are done" in page and "8 of 8 runs are missing (8 not done yet)" in page
 
 
 # A cluster

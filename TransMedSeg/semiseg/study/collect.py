@@ -12,7 +12,7 @@ from typing import Any
 from ..metrics.table import Table
 from . import record
 from .definition import Study
-from .finished import cases_in, result_of, scores_of
+from .finished import cases_in, is_of_one_piece, result_of, scores_of
 from .grid import Line, Run, lines_of, runs_of
 from .statistics import Interval, Summary, paired_interval, summarize
 from .tasks import Place, asked_of
@@ -162,6 +162,16 @@ class Results:
         """Against the reference, over the seeds that both have; None for that row itself, and where the two share none."""
         values, other = (self.values(condition, one, structure, metric) for one in (line, self.reference_of(line)))
         return None if self.is_reference(line) or not values or not other else paired_interval(values, other, self.patients(condition))
+
+    def num_patients(self, condition: Condition) -> int:
+        """Of the scored cases of a table; a case that nobody knows the patient of is one of its own."""
+        cases = {case for line in self.lines for one in self.of(condition, line) for case in one.value(self.structures[0], "dice")}
+        patients = self.patients(condition)
+        return len({patients[case] for case in cases if case in patients}) + sum(case not in patients for case in cases)
+
+    def wall_s(self, one: Scored) -> float | None:
+        """Seconds of a run with its looks and saving; None where its clock did not count the whole of it."""
+        return float(one.result.get("wall_s", 0.0)) if is_of_one_piece(self.place.run_dir(one.run), one.result) else None
 
     def patients(self, condition: Condition) -> dict[str, str]:
         """Whose each scored case of a table is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .definition import Study
-from .finished import result_of
+from .finished import is_of_one_piece, result_of
 from .grid import Run
 from .tasks import Place, measured
 
@@ -25,16 +25,13 @@ class Estimate:
         self._steps: dict[str, list[float]] = {}
         self._beside: list[float] = []
         for run in runs:
-            result = result_of(place.run_dir(run))
-            if result is not None:
-                self._learn(run, result)
+            self._learn(run)
 
     def learn(self, run_id: str, wall_s: float) -> None:
         """A run has ended after so many seconds."""
         run = self._runs.get(run_id)
-        result = None if run is None else result_of(self._place.run_dir(run))
-        if run is not None and result is not None:
-            self._learn(run, result)
+        result = None if run is None else self._learn(run)
+        if result is not None:
             self._beside.append(max(0.0, wall_s - float(result.get("train_s", 0.0))))
 
     def seconds(self, run_id: str) -> float | None:
@@ -55,6 +52,12 @@ class Estimate:
     def _iterations(self, run: Run) -> int:
         return self._study.budget.iterations or int(measured(self._place, run).get("iterations", 0))
 
-    def _learn(self, run: Run, result: dict[str, Any]) -> None:
-        if result.get("iterations"):
+    def _learn(self, run: Run) -> dict[str, Any] | None:
+        """The result of a run that tells how long others will take, which one that was continued or took a stage from another does not."""
+        folder = self._place.run_dir(run)
+        result = result_of(folder)
+        if result is None or not is_of_one_piece(folder, result):
+            return None
+        if result["iterations"]:
             self._steps.setdefault(run.measure, []).append(float(result["train_s"]) / result["iterations"])
+        return result

@@ -10,7 +10,7 @@ from ..errors import InputError
 from ..metrics.table import Table
 from ..phantom.cohort import COHORT_FILE
 from ..protocol import RESULT_FILE
-from .record import read_json
+from .record import num_starts, read_json
 
 SCORES_FILE = "dice.json"
 
@@ -41,6 +41,11 @@ def result_of(folder: Path) -> dict[str, Any] | None:
     """What a training wrote at its end; None when it is not there, damaged, or without steps and seconds."""
     result = read_json(folder / RESULT_FILE)
     return result if result is not None and {"iterations", "train_s"} <= set(result) else None
+
+
+def is_of_one_piece(folder: Path, result: dict[str, Any]) -> bool:
+    """Whether the clock of a training counted the whole of it: it was never interrupted, and took no stage from another."""
+    return num_starts(folder) == 1 and not result.get("took_first_stage")
 
 
 def scores_of(folder: Path) -> Table | None:

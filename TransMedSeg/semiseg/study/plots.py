@@ -11,7 +11,7 @@ import numpy as np
 
 from .collect import ALL, Condition, Results
 from .grid import Line
-from .statistics import case_means, paired_differences
+from .statistics import FEWEST_PATIENTS, case_means, paired_differences
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """Colors that color-blind people tell apart (Okabe and Ito), and a brown."""
@@ -20,6 +20,9 @@ _MARKS = "osD^vPX"
 """One fewer than colors: rows that share a color differ in their mark."""
 
 _FONT = 8
+
+_LEAST_DIFFERENCE = 0.005
+"""Of Dice, to both sides of zero: an axis that is narrower would blow up rounding errors to findings."""
 
 
 def can_draw() -> bool:
@@ -62,9 +65,11 @@ def differences(results: Results, condition: Condition, structure: str) -> bytes
     figure, axes = _figure(7.6, 0.32 * len(found) + 1.0)
     axes.axvline(0, color="#888888", linewidth=1)
     for row, (_, interval) in enumerate(found):
-        is_apart = interval.low > 0 or interval.high < 0
+        is_apart = (interval.low > 0 or interval.high < 0) and interval.num_patients >= FEWEST_PATIENTS
         axes.plot([interval.low, interval.high], [row, row], color=COLORS[0], linewidth=1.6)
         axes.plot([interval.mean], [row], "o", markersize=6, color=COLORS[0], markerfacecolor=COLORS[0] if is_apart else "white")
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -_LEAST_DIFFERENCE), max(high, _LEAST_DIFFERENCE))
     label = f"difference in Dice to {results.reference_word}, {structure}"
     names = [_compared(results, condition, line) for line, _ in found]
     axes.set(yticks=range(len(found)), yticklabels=names, xlabel=label, ylim=(len(found) - 0.4, -0.6))

@@ -10,15 +10,17 @@ from pathlib import Path
 from ..data.atomic import write_text
 from ..metrics.score import PREDICTION_EMPTY
 from ..report.html import figure, page, table
-from . import plots, record, words
-from .collect import ALL, Condition, Results, Scored, collect
+from . import plots, words
+from .collect import ALL, Condition, Results, collect
 from .definition import Study
 from .grid import Line
 from .sheets import CASES_FILE, RUNS_FILE, SUMMARY_FILE, state_of, write_sheets
-from .statistics import Interval, Summary
+from .statistics import FEWEST_PATIENTS, Interval, Summary
 from .tasks import Place
 
 REPORT_FILE = "report.html"
+
+_REHEARSED = "<p class=warn><b>This is a rehearsal: a few steps of tiny networks on small patches. Its numbers mean nothing.</b></p>"
 
 _METRICS = (
     ("jaccard", "Jaccard", "{:.3f}"),
@@ -29,7 +31,7 @@ _METRICS = (
 )
 _STYLE = """
 body{max-width:76rem}.wide{overflow-x:auto}.wide td{white-space:nowrap}.wide table{font-size:.85rem}.wide td,.wide th{padding:.25rem .4rem}.wide th{vertical-align:bottom}.scores td:nth-child(8){white-space:normal;min-width:11rem}.text td{white-space:normal}td{vertical-align:top}td:nth-child(2),th:nth-child(2){text-align:right}
-.text td,.text th{text-align:left}.plots img{max-width:100%;height:auto}.plots figcaption{max-width:40rem}.warn{color:#b00020}
+.text td,.text th{text-align:left}.runs td:first-child{white-space:nowrap}.plots img{max-width:100%;height:auto}.plots figcaption{max-width:40rem}.warn{color:#b00020}
 """
 
 
@@ -46,6 +48,7 @@ def _parts(results: Results) -> list[str]:
     study = results.study
     parts = [
         f"<h1>{html.escape(study.title)}</h1>",
+        _REHEARSED if study.is_rehearsal else "",
         f"<p>{html.escape(study.question)}</p>" if study.question else "",
         f"<p class=note>{_state(results)} Research use only.</p>",
     ]
@@ -71,8 +74,12 @@ def _state(results: Results) -> str:
     words_ = [f"{states.count('done')} of {len(states)} runs are done"]
     if states.count("failed"):
         words_.append(f"<span class=warn>{states.count('failed')} failed</span>")
-    is_done = states.count("done") == len(states)
-    partial = "" if is_done else "<b class=warn>This study is not finished: every number may still change.</b> "
+    if states.count("not done"):
+        partial = "<b class=warn>This study is not finished: every number may still change.</b> "
+    elif states.count("failed"):
+        partial = "<b class=warn>Every run was tried, and some failed: their rows rest on fewer runs than was asked, or on none.</b> "
+    else:
+        partial = ""
     return partial + ", ".join(words_) + "."
 
 
@@ -97,11 +104,10 @@ def _score_rows(results: Results, condition: Condition, structure: str) -> list[
     heading = ["row", "seeds", "cases", "Dice", "± seeds", "± cases", "worst", f"Δ Dice to {results.reference_word} [95 % CI]", "seeds above", *(title for _, title, _ in _METRICS)]
     rows = [heading + ["found nothing"] * has_empty + ["best on test: not the protocol"] * selected]
     for line in results.lines:
-        planned, done = len(results.planned(condition, line)), len(results.of(condition, line))
-        if not planned:
+        if not results.planned(condition, line):
             continue
         labels = f" ({_labels(results.labels_of(condition, line))})" if results.is_guest(line) else ""
-        row = [line.name + labels, str(done) if done == planned else f"{done} of {planned}"]
+        row = [line.name + labels, _seeds_done(results, condition, line)]
         summary = results.summary(condition, line, structure, "dice")
         if summary is None:
             rows.append(row + ["–"] * (len(rows[0]) - len(row)))
@@ -114,6 +120,12 @@ def _score_rows(results: Results, condition: Condition, structure: str) -> list[
         row += [f"{empty[line.name][0]} of {empty[line.name][1]}"] * has_empty
         rows.append(row + ([_selected(results, condition, line)] if selected else []))
     return rows
+
+
+def _seeds_done(results: Results, condition: Condition, line: Line) -> str:
+    planned, done = results.planned(condition, line), len(results.of(condition, line))
+    num_failed = sum(state_of(results, run.id) == "failed" for run in planned)
+    return (str(done) if done == len(planned) else f"{done} of {len(planned)}") + (f", {num_failed} failed" if num_failed else "")
 
 
 def _labels(count: int | None) -> str:
@@ -136,6 +148,9 @@ def _below(results: Results, condition: Condition) -> str:
     for name, line in {results.reference_of(line).name: results.reference_of(line) for line in results.lines}.items():
         if not results.of(condition, line):
             sentences.append(f"The reference {name} has no finished run here, so no row can be compared with it.")
+    num_patients = results.num_patients(condition)
+    if 2 <= num_patients < FEWEST_PATIENTS and any(results.of(condition, line) for line in results.lines if not results.is_reference(line)):
+        sentences.append(f"Intervals of {num_patients} patients are too narrow to tell a difference from none.")
     return f"<p class=warn>{html.escape(' '.join(sentences))}</p>" if sentences else ""
 
 
@@ -162,7 +177,8 @@ def _interval(interval: Interval) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    text = f"{value:+.3f}".replace("-", "−")
+    return "0.000" if text[1:] == "0.000" else text
 
 
 def _seeds(count: int) -> str:
@@ -182,7 +198,7 @@ def _pictures(results: Results, condition: Condition) -> list[str]:
     where = condition.title
     found = [
         (plots.per_volume(results, condition, structure), f"{where}: every held-out volume, averaged over seeds. Gray: quartiles and median. Diamond: mean."),
-        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference_word}, equal seeds only, with its 95 % interval over patients. Filled: the interval excludes zero, for these trainings; other seeds are not in it."),
+        (plots.differences(results, condition, structure), f"{where}: mean paired difference to {results.reference_word}, equal seeds only, with its 95 % interval over patients. Filled: the interval excludes zero, for these trainings, and is of {FEWEST_PATIENTS} patients or more; other seeds are not in it."),
         (plots.case_map(results, condition, structure), f"{where}: difference to {results.reference_word} for every volume, the hardest volume on the left. Blue: better. Gray: not defined."),
         (plots.per_structure(results, condition), f"{where}: every structure; a dot is a seed."),
     ]
@@ -212,7 +228,7 @@ def _costs(results: Results) -> str:
             continue
         step_ms = _step_ms(found)
         gpu, host = _mean([one.get("peak_gpu_memory_gb", 0) for one in found]), _mean([one.get("peak_host_memory_gb", 0) for one in found])
-        whole = [float(one.result.get("wall_s", 0.0)) for one in results.scored if one.run.line.name == line.name and _is_of_one_piece(results, one)]
+        whole = [seconds for one in results.scored if one.run.line.name == line.name and (seconds := results.wall_s(one)) is not None]
         rows.append([
             line.name, str(len(found)), f"{_mean([one.get('iterations', 0) for one in found]):,.0f}", f"{step_ms:,.0f}", f"{step_ms / reference_ms:.2f} ×" if reference_ms else "–",
             f"{_mean([one['train_s'] for one in found]) / 60:.1f}", f"{_mean(whole) / 60:.1f}" if whole else "–",
@@ -224,11 +240,6 @@ def _costs(results: Results) -> str:
         "training, code and data included. Runs side by side slow each other."
     )
     return f"<h2>Cost</h2><div class=wide>{table(rows)}</div><p class=note>{note}</p>"
-
-
-def _is_of_one_piece(results: Results, one: Scored) -> bool:
-    """Whether its clock counted the whole of the run: it was never interrupted, and took no stage from another."""
-    return record.num_starts(results.place.run_dir(one.run)) == 1 and not one.result.get("took_first_stage")
 
 
 def _step_ms(found: list[dict]) -> float:
@@ -259,7 +270,7 @@ def _runs(results: Results) -> str:
     rows = [["run", "state", "reason"]]
     rows += [[run.id, state_of(results, run.id), results.failed.get(run.id, "")] for run in results.runs]
     opened = " open" if results.failed else ""
-    return f"<h2>Runs</h2><details{opened}><summary>{len(results.runs)} runs</summary><div class=text>{table(rows)}</div></details>"
+    return f"<h2>Runs</h2><details{opened}><summary>{len(results.runs)} runs</summary><div class='text runs'>{table(rows)}</div></details>"
 
 
 def _list(title: str, sentences: list[str]) -> str:

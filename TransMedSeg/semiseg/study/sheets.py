@@ -11,8 +11,8 @@ from typing import Any
 
 from ..data.atomic import write_text
 from ..metrics.score import METRICS
-from . import record
 from .collect import Results
+from .words import job_of
 
 RUNS_FILE, CASES_FILE, SUMMARY_FILE = "runs.csv", "cases.csv", "summary.csv"
 
@@ -44,12 +44,12 @@ def _runs(results: Results) -> list[list[Any]]:
     for run in results.runs:
         one = scored.get(run.id)
         result = one.result if one else {}
-        options = (record.read_json(results.place.run_dir(run) / "job.json") or {}).get("options", {})
+        options = job_of(results, run)
         dice = list(one.value(results.structures[0], "dice").values()) if one else []
         known = [value for value in dice if not math.isnan(value)]
         rows.append([
             run.id, run.line.name, run.line.method, options.get("preset", ""), json.dumps(run.line.choices), run.data.name, run.labels, run.seed,
-            state_of(results, run.id), results.failed.get(run.id, ""), *(result.get(name) for name in _COST), options.get("device", ""),
+            state_of(results, run.id), results.failed.get(run.id, ""), *({**result, "wall_s": results.wall_s(one) if one else None}.get(name) for name in _COST), options.get("device", ""),
             options.get("threads", ""), sum(known) / len(known) if known else None, one.best_on_test if one else None,
         ])  # fmt: skip
     return rows

@@ -7,8 +7,9 @@ from collections import Counter
 from typing import Any
 
 from .. import __version__
+from ..methods import METHODS, load_method
 from . import record
-from .collect import Condition, Results
+from .collect import Results
 from .grid import Run
 from .statistics import RESAMPLES, coverage
 from .tasks import measured
@@ -54,7 +55,9 @@ def limits(results: Results) -> list[str]:
     found = []
     missing = len(results.runs) - len(results.scored)
     if missing:
-        found.append(f"{missing} of {len(results.runs)} runs are missing (failed or not done yet); rows rest on what is there. {_unfinished(results)}".strip())
+        num_failed = sum(run.id in results.failed for run in results.runs)
+        kinds = [f"{count} {word}" for count, word in ((num_failed, "failed"), (missing - num_failed, "not done yet")) if count]
+        found.append(f"{missing} of {len(results.runs)} runs are missing ({', '.join(kinds)}); rows rest on what is there. {_unfinished(results)}".strip())
     seeds = [len(results.of(condition, line)) for condition in results.conditions for line in results.lines if results.planned(condition, line)]
     seeds = [count for count in seeds if count]
     if seeds and min(seeds) == 1:
@@ -65,7 +68,7 @@ def limits(results: Results) -> list[str]:
         found.append(f"{max(seeds)} seeds give a coarse idea of the spread between trainings, no more.")
     cases = {len(one.value(results.structures[0], "dice")) for one in results.scored}
     if cases:
-        patients = max(_num_patients(results, condition) for condition in results.conditions)
+        patients = max(results.num_patients(condition) for condition in results.conditions)
         of = f" of {patients} patients" if patients < max(cases) else ""
         found.append(
             f"The intervals speak of the {max(cases)} held-out cases{of}: cases like these. They hold neither the spread over seeds, nor other choices of labeled cases, "
@@ -88,13 +91,6 @@ def limits(results: Results) -> list[str]:
     if any(data.phantom for data in results.study.data):
         found.append("Phantoms are computed, not scanned. An order of methods on phantoms need not hold on patients.")
     return [*found, *results.study.limits]
-
-
-def _num_patients(results: Results, condition: Condition) -> int:
-    """Of the scored cases of a table; a case that nobody knows the patient of is one of its own."""
-    cases = {case for line in results.lines for one in results.of(condition, line) for case in one.value(results.structures[0], "dice")}
-    patients = results.patients(condition)
-    return len({patients[case] for case in cases if case in patients}) + sum(case not in patients for case in cases)
 
 
 def _unfinished(results: Results) -> str:
@@ -123,14 +119,13 @@ def _best_on_test(results: Results) -> list[str]:
 def _data(results: Results) -> list[str]:
     sentences = []
     for data in results.study.data:
-        counts = [one.result.get("cases", {}) for one in results.scored if one.run.data.name == data.name]
-        numbers = ""
-        if counts:
-            labeled = sorted({one.get("labeled", 0) for one in counts})
-            first = counts[0]
-            numbers = f": {' or '.join(map(str, labeled))} labeled, {first.get('unlabeled', 0)} unlabeled with {first.get('labeled', 0)} labeled, {first.get('held_out', 0)} held out"
+        counts = {one.run.labels: one.result.get("cases", {}) for one in results.scored if one.run.data.name == data.name}
+        numbers = [
+            f"with {'all' if labels is None else labels} labels: " + ", ".join(f"{of.get(role, 0)} {role.replace('_', ' ')}" for role in ("labeled", "unlabeled", "held_out"))
+            for labels, of in counts.items()
+        ]
         kind = "Phantoms" if data.phantom else "Cases"
-        sentences.append(f"{kind} of \u201c{data.name}\u201d{numbers}. {data.note}".strip())
+        sentences.append(f"{kind} of \u201c{data.name}\u201d{', ' if numbers else ''}{'; '.join(numbers)}. {data.note}".strip())
     return sentences
 
 
@@ -168,7 +163,7 @@ def _budget(results: Results) -> str:
 
 def _training(results: Results) -> list[str]:
     """Network, patches, optimizer and preset as the jobs have them after every default was filled in."""
-    jobs = [options for one in results.scored if (options := _job(results, one.run))]
+    jobs = [options for one in results.scored if (options := job_of(results, one.run))]
     if not jobs:
         return []
     options = {name: [job.get(name) or {} for job in jobs] for name in ("network_options", "training", "augment", "preprocessing")}
@@ -178,7 +173,7 @@ def _training(results: Results) -> list[str]:
         f"grid {_values([_grid(one.get('spacing_mm')) for one in options['preprocessing']])}",
         f"intensities {_values([one.get('intensity') for one in options['preprocessing']])}",
         f"patches {_values([_sides(one.get('patch_size')) for one in options['training']])} (slice × row × column)",
-        f"{_values([one.get('batch_labeled') for one in options['training']])} labeled and {_values([one.get('batch_unlabeled') for one in options['training']])} unlabeled patches a step",
+        f"{_values([one.get('batch_labeled') for one in options['training']])} labeled patches a step{_unlabeled(jobs)}",
         f"{_values([one.get('optimizer') for one in options['training']])} with learning rate {_values([one.get('learning_rate') for one in options['training']])}",
         f"schedule {_values([one.get('schedule') for one in options['training']])}",
         f"preset {_values([job.get('preset') for job in jobs])}",
@@ -186,6 +181,13 @@ def _training(results: Results) -> list[str]:
     augment = [", ".join(f"{name} {json.dumps(value)}" for name, value in one.items()) for one in options["augment"]]
     shown = "Augmentation differs between rows." if len(set(augment)) > 1 else f"Augmentation of every row: {augment[0] or 'the default'}."
     return [f"{'; '.join(parts)}. {shown} Where several values are named, rows differ; each run's job.json has its own."]
+
+
+def _unlabeled(jobs: list[dict[str, Any]]) -> str:
+    """How many unlabeled patches there are in a step, of the methods that look at any."""
+    looking = [job for job in jobs if job.get("method") in METHODS and load_method(job["method"]).needs_unlabeled]
+    found = _values([(job.get("training") or {}).get("batch_unlabeled") for job in looking])
+    return f", and {found} unlabeled ones{' in the rows that use them' if len(looking) < len(jobs) else ''}" if looking else ""
 
 
 def _shared(results: Results) -> list[str]:
@@ -198,8 +200,10 @@ def _shared(results: Results) -> list[str]:
     ]
 
 
-def _job(results: Results, run: Run) -> dict[str, Any]:
-    return (record.read_json(results.place.run_dir(run) / "job.json") or {}).get("options", {})
+def job_of(results: Results, run: Run) -> dict[str, Any]:
+    """Options of a run's job, with every default filled in once it has begun; empty where there is none."""
+    options = (record.read_json(results.place.run_dir(run) / "job.json") or {}).get("options")
+    return options if isinstance(options, dict) else {}
 
 
 def _values(values: list[Any]) -> str:
@@ -240,7 +244,10 @@ def _fairness(results: Results) -> str:
 
 
 def _computer(results: Results) -> str:
-    jobs = [_job(results, one.run) for one in results.scored]
+    jobs = [job_of(results, one.run) for one in results.scored]
     places = sorted({f"{job.get('device', '?')} with {job.get('threads', '?')} CPU thread{'s' * (job.get('threads') != 1)}" for job in jobs})
-    versions = {str((record.read_json(results.place.run_dir(one.run) / record.ASKED_FILE) or {}).get("semiseg", "?")) for one in results.scored}
-    return f"Computed on {' and '.join(places) or 'nothing yet'}; semiseg {', '.join(sorted(versions)) or __version__}."
+    asked = [record.read_json(results.place.run_dir(one.run) / record.ASKED_FILE) or {} for one in results.scored]
+    versions = {str(one.get("semiseg", "?")) for one in asked}
+    beside = sorted({one["side_by_side"] for one in asked if isinstance(one.get("side_by_side"), int)})
+    many = f", {' or '.join(map(str, beside))} at a time" if beside else ""
+    return f"Computed on {' and '.join(places) or 'nothing yet'}{many}; semiseg {', '.join(sorted(versions)) or __version__}."
