@@ -51,7 +51,7 @@ if wish == "fail":
     tell("failed", code="E206", message="Training needs more memory.", hint="Take less.", path="/there/case.nrrd")
     sys.exit(2)
 if verb == "phantom":
-    write("cohort/cohort.json", {})
+    write("cohort/cohort.json", {"phantoms": {}})
 elif verb == "prepare":
     write("prepared/cases.json", PREPARED)
     write("result.json", {})

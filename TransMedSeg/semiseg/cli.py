@@ -318,9 +318,10 @@ def _study(args: argparse.Namespace, terminal: Terminal) -> int:
             check_folder(args.out)
         code = _in_folder(args.out, "study", options, terminal, lambda result: _study_in_words(result, args))
         ending = last_event(args.out) or {}
-        if code == ExitCode.REFUSED and ending.get("kind") == "finished":  # some of its runs failed
+        is_in_part = code == ExitCode.REFUSED and ending.get("kind") == "finished"  # some of it failed
+        if is_in_part:
             print(_study_in_words(ending["result"], args))
-        if not args.measure or code in (ExitCode.CRASHED, ExitCode.STOPPED):
+        if not args.measure or not (is_in_part or code == ExitCode.FINISHED):
             return code
     for sentence in sentences:
         terminal("warning", message=sentence)

@@ -92,12 +92,16 @@ def _follow(plan: Plan, handles: list[Any], report: Report) -> Outcome:
 
 
 def _eta_s(plan: Plan, tasks: list[Task], outcome: Outcome, jobs: int) -> float | None:
-    """What is left, spread over the jobs as if none waited in the cluster's queue; None while a part is unknown. Runs say themselves how far they are."""
+    """What is left, spread over the jobs as if none waited in the cluster's queue. Runs say themselves how far they are.
+
+    A run that nothing is known of counts as the mean of the others. None where nothing is known of any.
+    """
     estimate = Estimate(plan.study, plan.place, plan.runs)
     left = [(estimate.seconds(task.id), _left_share(task)) for task in tasks if task.id not in outcome.done and task.status != record.FAILED]
-    if any(seconds is None for seconds, _ in left):
+    known = [seconds for seconds, _ in left if seconds is not None]
+    if left and not known:
         return None
-    return round(sum(seconds * share for seconds, share in left if seconds is not None) / jobs, 1)
+    return round(sum((sum(known) / len(known) if seconds is None else seconds) * share for seconds, share in left) / jobs, 1)
 
 
 def _left_share(task: Task) -> float:

@@ -16,7 +16,7 @@ SCORES_FILE = "dice.json"
 
 
 def has_cohort(folder: Path) -> bool:
-    return read_json(folder / "cohort" / COHORT_FILE) is not None
+    return "phantoms" in (read_json(folder / "cohort" / COHORT_FILE) or {})
 
 
 def has_cases(folder: Path) -> bool:
@@ -24,7 +24,7 @@ def has_cases(folder: Path) -> bool:
 
 
 def has_measure(folder: Path) -> bool:
-    return "step_s" in (read_json(folder / RESULT_FILE) or {})
+    return {"step_s", "iterations"} <= set(read_json(folder / RESULT_FILE) or {})
 
 
 def has_training(folder: Path) -> bool:
