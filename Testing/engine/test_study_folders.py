@@ -92,7 +92,7 @@ def test_a_defect_is_told_in_the_log_as_well(tmp_path, monkeypatch, capsys):
     def break_down(*_):
         raise RuntimeError("a defect of ours")
 
-    monkeypatch.setattr("semiseg.study.conduct.begun_in_vain", break_down)
+    monkeypatch.setattr("semiseg.study.conduct._settle_changes", break_down)
     assert study(small(tmp_path), tmp_path / "out") == ExitCode.CRASHED
     assert "log.txt has the details" in capsys.readouterr().err
     assert "in break_down" in (tmp_path / "out" / "log.txt").read_text()

@@ -77,7 +77,7 @@ def _state(results: Results) -> str:
     if states.count("not done"):
         partial = "<b class=warn>This study is not finished: every number may still change.</b> "
     elif states.count("failed"):
-        partial = "<b class=warn>Every run was tried, and some failed: their rows rest on fewer runs than was asked, or on none.</b> "
+        partial = "<b class=warn>Some runs failed: their rows rest on fewer runs than were asked for, or on none.</b> "
     else:
         partial = ""
     return partial + ", ".join(words_) + "."
