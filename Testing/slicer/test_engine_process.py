@@ -199,10 +199,8 @@ def test_a_run_that_starts_holds_its_folder_before_the_engine_is_imported(follow
     assert until(lambda: RunState.summarize(followed.process.runDir).state == State.Running)
     lock = protocol.read_lock(followed.process.runDir)
     assert (lock.pid, lock.device) == (followed.process.pid, "cpu") and followed.events == []
-    second = Followed(followed.process.runDir)
-    (stub.folder / "semiseg" / "__main__.py").write_text("import semiseg.protocol as p, sys, pathlib; p.HeldLock(pathlib.Path(sys.argv[-1]), '', '', '').__enter__()")
-    second.process.resume()
-    assert second.ended().state == State.Failed and not gone(followed.process.pid)
+    with pytest.raises(BlockingIOError), protocol.HeldLock(followed.process.runDir, "cpu", "", ""):
+        pytest.fail("two at once")
     assert protocol.read_lock(followed.process.runDir).pid == followed.process.pid, "who was refused leaves the lock"
 
 

@@ -67,12 +67,7 @@ class Ending:
 
 @dataclass
 class RunSummary:
-    """One row of the list of runs.
-
-    Attributes:
-        seconds: How long it has worked, all starts together, pauses not counted.
-        heard: When something was last heard of it.
-    """
+    """One row of the list of runs. It has worked for `seconds`, all starts together without the pauses, and was last `heard` of at that time."""
 
     runDir: Path
     state: State = State.New
