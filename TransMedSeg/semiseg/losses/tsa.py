@@ -251,7 +251,8 @@ def tsa_diagnostics(
         alpha: Strength of the augmentation.
         shrinkage: Of the covariance towards its diagonal.
         clamp: Largest entry of the table.
-        used: Mean of the source, mean and covariance of the target that the table is made of, where a part of the moments is left out.
+        used: Mean of the source (C, A), mean (C, A) and covariance (C, A, A) of the target that the table is made of, where a part of the moments is
+            left out.
     """
     seen = source.seen & target.seen
     mean_source_CA, mean_target_CA, covariance_CAA = used or (source.mean, target.mean, target.covariance)
